@@ -1,0 +1,10 @@
+//! Benchmark harness and reproducibility suite for medical language models.
+//!
+//! Modules form layers; imports point down only (checked by `tests/it/layers.rs`).
+//! The records of a run live in [`store`], below what produces and what reads them.
+
+pub mod cli;
+pub mod exam;
+pub mod models;
+pub mod protocol;
+pub mod store;

@@ -1,0 +1,161 @@
+//! What the harness asks of a model, and nothing else.
+//!
+//! A backend implements [`Model`]; the evaluator knows only this trait, so canned replies drive
+//! the same code as a 13B checkpoint. Prompts come rendered, replies are read elsewhere.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{exam::QuestionId, protocol::FinishReason};
+pub use crate::{
+    protocol::{Bos, Sampling},
+    store::{FileIdentity, ModelIdentity},
+};
+
+/// What a backend can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// [`Model::generate`] works.
+    pub generate: bool,
+    /// [`Model::log_likelihood`] works.
+    pub log_likelihood: bool,
+    /// Token counts and prompt ids are real.
+    pub tokens: bool,
+}
+
+/// A rendered prompt and which attempt at which question it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The question asked. Together with `attempt` and the run's seed it fixes the randomness.
+    pub id: QuestionId,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// The whole text.
+    pub text: String,
+}
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Completion {
+    /// The new text, without the prompt.
+    pub text: String,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Token ids of the prompt as fed, BOS included; empty without a tokenizer.
+    pub prompt_ids: Vec<u32>,
+    /// New tokens, the end token included; 0 where unknown.
+    pub completion_tokens: usize,
+    /// Set where the network failed on this item, e.g. NaN logits.
+    pub error: Option<String>,
+}
+
+/// A continuation to score after a context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The question it belongs to; requests of one question share their context.
+    pub id: QuestionId,
+    /// Text before.
+    pub context: String,
+    /// Text whose probability is asked.
+    pub continuation: String,
+    /// What stands before the context's first token.
+    pub bos: Bos,
+}
+
+/// The probability of a continuation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogLikelihood {
+    /// Sum of natural-log probabilities of the continuation's tokens.
+    pub log_prob: f64,
+    /// Number of those tokens.
+    pub tokens: usize,
+    /// Whether greedy decoding would have produced exactly these tokens.
+    pub is_greedy: bool,
+    /// Token ids of the context as fed, BOS included; empty without a tokenizer.
+    pub prompt_ids: Vec<u32>,
+}
+
+/// A language model the harness can question.
+///
+/// Implementations are deterministic: equal arguments give equal results, whatever the batch,
+/// the thread count or the order of calls.
+pub trait Model {
+    /// Returns who answers; written into every run.
+    fn identity(&self) -> &ModelIdentity;
+
+    /// Returns what this backend can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Continues each prompt; the result has one completion per prompt, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::ContextExceeded`] if a prompt does not fit: it is never truncated.
+    /// [`ModelError::Unsupported`] if the backend cannot generate.
+    fn generate(
+        &mut self,
+        prompts: &[Prompt],
+        sampling: &Sampling,
+    ) -> Result<Vec<Completion>, ModelError>;
+
+    /// Scores each request; the result has one entry per request, in order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::generate`].
+    fn log_likelihood(&mut self, requests: &[Request]) -> Result<Vec<LogLikelihood>, ModelError>;
+}
+
+/// Why a model gave no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// The prompt alone, or with its continuation, does not fit the context window.
+    #[error("prompt of question `{id}` has {got} tokens, the context of `{model}` holds {limit}")]
+    ContextExceeded {
+        /// Name of the model.
+        model: String,
+        /// The question.
+        id: QuestionId,
+        /// Prompt length in tokens.
+        got: usize,
+        /// Context length in tokens.
+        limit: usize,
+    },
+    /// The backend lacks this ability.
+    #[error("`{model}` cannot {what}")]
+    Unsupported {
+        /// Name of the model.
+        model: String,
+        /// The ability, e.g. `score continuations`.
+        what: &'static str,
+    },
+    /// Recorded answers hold none for this attempt.
+    #[error("`{model}` has no recorded answer to question `{id}`, attempt {attempt}")]
+    NotRecorded {
+        /// Name of the model.
+        model: String,
+        /// The question.
+        id: QuestionId,
+        /// The attempt, from 1.
+        attempt: u32,
+    },
+    /// The model or its files cannot be used.
+    #[error("cannot load `{path}`")]
+    Load {
+        /// What was opened.
+        path: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The backend failed.
+    #[error("`{model}` failed in {stage}")]
+    Backend {
+        /// Name of the model.
+        model: String,
+        /// What was being done, e.g. `prefill`.
+        stage: &'static str,
+        /// The backend's own error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

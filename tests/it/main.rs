@@ -1,0 +1,20 @@
+//! The one test binary. Snapshots lie in `golden/snapshots`; `INSTA_UPDATE=no` in CI.
+
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
+#![allow(clippy::allow_attributes, missing_docs, reason = "tests are read by their names")]
+
+#[macro_use]
+#[allow(dead_code, unused_macros, reason = "not every subject needs the real data")]
+mod support;
+
+mod command_line;
+mod layers;
+
+/// Returns insta's settings for every snapshot of this binary.
+pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/golden/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind_to_scope()
+}
