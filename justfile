@@ -1,0 +1,45 @@
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# list the recipes
+help:
+    @just --list
+
+# regenerate the paper's tables with their audit
+[group('use')]
+reproduce *ARGS:
+    cargo run --locked --release -- reproduce {{ ARGS }}
+
+# unit, property, golden, command-line and doc tests; goldens are never rewritten here
+[group('check')]
+test:
+    cargo test --locked --release
+
+# everything CI runs, in CI's order
+[group('check')]
+ci:
+    bash .ci/run
+
+# one step of CI: fmt, lint, test, doc, deny, bench, reports
+[group('check')]
+ci-step STEP:
+    bash .ci/run {{ STEP }}
+
+# re-create the committed reports
+[group('reports')]
+reports:
+    cargo run --locked --release -- reproduce --out reports/paper
+
+# run every bench once for its answer, without timing
+[group('bench')]
+bench-check:
+    cargo bench --locked -- --test
+
+# time the kernels
+[group('bench')]
+bench *ARGS:
+    cargo bench --locked {{ ARGS }}
+
+# re-make the goldens with the reference programs, in a throw-away environment
+[group('goldens')]
+goldens:
+    bash golden/make/all.sh
