@@ -7,4 +7,5 @@ pub mod cli;
 pub mod exam;
 pub mod models;
 pub mod protocol;
+pub mod stats;
 pub mod store;

@@ -1,7 +1,13 @@
 //! The one test binary. Snapshots lie in `golden/snapshots`; `INSTA_UPDATE=no` in CI.
 
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
-#![allow(clippy::allow_attributes, missing_docs, reason = "tests are read by their names")]
+#![allow(
+    clippy::allow_attributes,
+    clippy::cast_possible_truncation,
+    clippy::float_cmp,
+    missing_docs,
+    reason = "tests are read by their names"
+)]
 
 #[macro_use]
 #[allow(dead_code, unused_macros, reason = "not every subject needs the real data")]
@@ -9,6 +15,7 @@ mod support;
 
 mod command_line;
 mod layers;
+mod randomness;
 
 /// Returns insta's settings for every snapshot of this binary.
 pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {

@@ -1,0 +1,3 @@
+//! Statistics and seeds.
+
+pub mod random;
