@@ -9,3 +9,4 @@ pub mod models;
 pub mod protocol;
 pub mod stats;
 pub mod store;
+pub mod train;

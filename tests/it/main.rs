@@ -16,6 +16,7 @@ mod support;
 mod command_line;
 mod layers;
 mod randomness;
+mod schedules;
 
 /// Returns insta's settings for every snapshot of this binary.
 pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {
