@@ -13,6 +13,7 @@
 #[allow(dead_code, unused_macros, reason = "not every subject needs the real data")]
 mod support;
 
+mod adamw;
 mod command_line;
 mod layers;
 mod randomness;
