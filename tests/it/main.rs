@@ -18,6 +18,7 @@ mod command_line;
 mod layers;
 mod randomness;
 mod schedules;
+mod stats;
 
 /// Returns insta's settings for every snapshot of this binary.
 pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {
