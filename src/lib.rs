@@ -4,6 +4,7 @@
 //! The records of a run live in [`store`], below what produces and what reads them.
 
 pub mod cli;
+pub mod corpus;
 pub mod exam;
 pub mod models;
 pub mod protocol;

@@ -17,6 +17,7 @@ mod adamw;
 mod command_line;
 mod layers;
 mod randomness;
+mod rows;
 mod schedules;
 mod stats;
 

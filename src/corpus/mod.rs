@@ -1,0 +1,13 @@
+//! Training text: rows of instruction, input and output, and what a model is made to learn of them.
+//!
+//! [`Row`]s come from JSON or JSONL; a [`Template`] turns one into a prompt with its answer, and
+//! [`Encoding`] into token ids with labels, masks included. Every row that is cut, or of which
+//! nothing is left to learn, is counted.
+
+mod encoding;
+mod row;
+mod template;
+
+pub use encoding::{Encoding, EncodingError, Example, IGNORED, Truncation};
+pub use row::{Row, RowError, read_rows};
+pub use template::{Rendered, Template};

@@ -1,0 +1,99 @@
+//! Rows of `{instruction, input, output}`: a JSON list, or one JSON object a line.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use thiserror::Error;
+
+/// One training example as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// What is asked for; empty where the source has none (missing or null).
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub instruction: String,
+    /// What it is asked about; empty where the source has none (missing or null).
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub input: String,
+    /// The answer to learn.
+    pub output: String,
+    /// Data set the row comes from, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Name of the row within its source, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
+    Ok(Option::<String>::deserialize(value)?.unwrap_or_default())
+}
+
+/// Why rows cannot be read.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// The file cannot be opened or read.
+    #[error("cannot read `{path}`")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file is not UTF-8.
+    #[error("`{path}`, byte {byte}: not UTF-8")]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// First byte that is no part of a character.
+        byte: usize,
+    },
+    /// A row is not JSON, or lacks a field, or has a wrong type.
+    #[error("`{path}`, line {line}: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, with the field.
+        reason: String,
+    },
+    /// There is no row.
+    #[error("`{path}` holds no row")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Returns the rows of a JSON list or of JSONL (blank lines between rows do not count).
+///
+/// # Errors
+///
+/// [`RowError`] naming file and line; a file without rows is one.
+pub fn read_rows(path: &Path) -> Result<Vec<Row>, RowError> {
+    let here = || path.to_owned();
+    let bytes = fs::read(path).map_err(|source| RowError::Io { path: here(), source })?;
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| RowError::Encoding { path: here(), byte: error.valid_up_to() })?;
+    let malformed = |line: usize, error: &serde_json::Error| RowError::Malformed {
+        path: here(),
+        line,
+        reason: error.to_string(),
+    };
+    let rows: Vec<Row> = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map_err(|error| malformed(error.line(), &error))?
+    } else {
+        let numbered = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        numbered
+            .map(|(index, line)| {
+                serde_json::from_str(line).map_err(|error| malformed(index + 1, &error))
+            })
+            .collect::<Result<_, _>>()?
+    };
+    if rows.is_empty() { Err(RowError::Empty { path: here() }) } else { Ok(rows) }
+}
