@@ -4,9 +4,22 @@
 //! that file and is printed beside every number it made. A reply goes in as text, a [`Reading`]
 //! comes out, and [`Outcome`] is what the ledger counts. A changed reading is a new protocol.
 
+mod argmax;
+mod contract;
+mod prompt;
+mod rules;
+mod strict;
+
 use serde::{Deserialize, Serialize};
 
 use crate::exam::Letter;
+pub use argmax::{Normalisation, Score, argmax};
+pub use contract::{
+    AskAgain, Attempts, Continuation, Decoding, Denominator, Protocol, ProtocolError, ReadingRule,
+};
+pub use prompt::PromptTemplate;
+pub use rules::{RuleId, RuleReading, read};
+pub use strict::{StrictReading, read_strict};
 
 /// Why a completion ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +82,27 @@ pub enum Reading {
         /// Why.
         reason: Reason,
     },
+}
+
+impl Reading {
+    /// Returns the option counted, a silent default included; `None` if none was read.
+    pub fn letter(self) -> Option<Letter> {
+        match self {
+            Self::Letter { letter } | Self::Default { letter } => Some(letter),
+            Self::Unparsed { .. } => None,
+        }
+    }
+
+    /// Returns what the ledger counts where `gold` is the right option.
+    pub fn outcome(self, gold: Letter) -> Outcome {
+        match self {
+            Self::Letter { letter } | Self::Default { letter } if letter == gold => {
+                Outcome::Correct
+            }
+            Self::Letter { .. } | Self::Default { .. } => Outcome::Wrong,
+            Self::Unparsed { reason } => Outcome::Unparsed { reason },
+        }
+    }
 }
 
 /// What the ledger counts for one question. Exactly one per question asked.

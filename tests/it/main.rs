@@ -16,6 +16,8 @@ mod support;
 mod adamw;
 mod command_line;
 mod layers;
+mod protocol;
+mod protocol_strict;
 mod randomness;
 mod rows;
 mod schedules;

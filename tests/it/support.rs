@@ -55,3 +55,20 @@ pub(crate) fn transcript(command: &mut assert_cmd::Command) -> String {
         String::from_utf8_lossy(&output.stderr)
     )
 }
+
+/// Returns a question whose options are `texts`, lettered from A; the first one is right.
+pub(crate) fn question(texts: &[&str]) -> medharness::exam::Question {
+    use medharness::exam::{Choice, Letter, Question, QuestionId};
+    let letter = |index| Letter::from_index(index).expect("at most 26 options");
+    let choice =
+        |(index, text): (usize, &&str)| Choice { letter: letter(index), text: (*text).to_owned() };
+    Question {
+        id: QuestionId("1".into()),
+        step: None,
+        text: "Which drug?".into(),
+        options: texts.iter().enumerate().map(choice).collect(),
+        answer: letter(0),
+        has_image: false,
+        source: "test".into(),
+    }
+}
