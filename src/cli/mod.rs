@@ -6,6 +6,7 @@
 mod completions;
 mod error;
 mod output;
+mod tokenize;
 
 use std::{io::Write, process::ExitCode};
 
@@ -30,6 +31,8 @@ pub struct Cli {
 /// The commands, in the order of the help text.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the token pieces and ids of a text
+    Tokenize(tokenize::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
@@ -50,6 +53,7 @@ impl Cli {
     /// [`CommandError`] with the exit code to end with.
     pub fn run(self, context: &mut Context<'_>) -> Result<(), CommandError> {
         match self.command {
+            Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }
     }

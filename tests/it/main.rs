@@ -22,6 +22,8 @@ mod randomness;
 mod rows;
 mod schedules;
 mod stats;
+mod tokenize;
+mod tokenizer;
 
 /// Returns insta's settings for every snapshot of this binary.
 pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {

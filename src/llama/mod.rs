@@ -1,0 +1,3 @@
+//! The LLaMA network and its tokenizer.
+
+pub mod tokenizer;
