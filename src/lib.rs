@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod corpus;
 pub mod exam;
+pub mod kernels;
 pub mod llama;
 pub mod models;
 pub mod protocol;

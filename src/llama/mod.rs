@@ -1,3 +1,32 @@
-//! The LLaMA network and its tokenizer.
+//! The LLaMA network and its tokenizer: configuration, checkpoints, forward and backward, cache.
+//!
+//! [`Llama`] is written once and serves inference and training: it works on rows of tokens, of
+//! one sequence or many, without padding; ops with a tested backward do the arithmetic. Weights
+//! that are not trained stay packed in their checkpoint's precision inside the ops. Activations
+//! are f32 throughout, so that at 16-bit weights a result differs from the f32 one by the
+//! rounding of the weights alone.
+//!
+//! Left to others: prompts and reading rules (`protocol`), the loop over an exam (`eval`), losses
+//! and optimizers (`train`).
 
+mod cache;
+pub mod checkpoint;
+mod config;
+pub mod defects;
+mod error;
+mod linear;
+mod network;
+pub mod ops;
+mod reader;
+mod rope;
 pub mod tokenizer;
+mod weights;
+
+pub use cache::{Piece, Sequence};
+pub use checkpoint::Checkpoint;
+pub use config::{Bias, Config};
+pub use error::{CheckpointError, ConfigError, NetworkError};
+pub use linear::{Base, Linear};
+pub use network::{Batch, Block, Llama};
+pub use rope::{Rope, Scaling, Turns};
+pub use weights::{Hold, WeightSource, expected_tensors};

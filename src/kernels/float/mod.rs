@@ -1,0 +1,232 @@
+//! Float inner loops of the network, chosen once per process by CPU feature.
+//!
+//! [`scalar`] defines every kernel; the other files compile or spell out the same arithmetic for a
+//! wider instruction set. Every sum has one order, every product-and-sum is one fused operation
+//! ([`f32::mul_add`]), so that all sets give the same bits and a row's result does not depend on
+//! which other rows are computed beside it.
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vendor intrinsics; see the SAFETY comments")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vendor intrinsics; see the SAFETY comments")]
+mod avx512;
+pub mod scalar;
+
+use std::sync::LazyLock;
+
+use half::{bf16, f16};
+
+/// Outputs that one panel of packed weights holds side by side.
+pub const LANES: usize = 32;
+
+/// Heights of the tiles a kernel can compute at once, tallest first.
+pub const TILE_ROWS: [usize; 5] = [12, 8, 4, 2, 1];
+
+/// Adds to each row of `acc` the product of that row of `x` with a panel of weights.
+pub type Tile<W> = fn(rows: usize, x: &[f32], w: &[W], acc: &mut [[f32; LANES]]);
+
+/// See [`Kernels::attend`].
+type Attend = fn(&[f32], &[KeyValues<'_>], f32, &mut Vec<f32>, &mut [f32]) -> f32;
+
+/// Keys and values of one head, one row per position, `stride` apart.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyValues<'a> {
+    /// First key and those behind it: row `j` is `keys[j * stride..][..d]`.
+    pub keys: &'a [f32],
+    /// Values, laid out as the keys.
+    pub values: &'a [f32],
+    /// Distance between the rows of two positions.
+    pub stride: usize,
+    /// Number of positions.
+    pub len: usize,
+}
+
+/// One implementation of every kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Kernels {
+    /// Name written into run records, e.g. `avx512f`.
+    pub name: &'static str,
+    tile_f32: Tile<f32>,
+    tile_f16: Tile<f16>,
+    tile_bf16: Tile<bf16>,
+    attend: Attend,
+    attend_backward: fn(&AttendBackward<'_>, &mut [f32], &mut [f32], &mut [f32]),
+    rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    swiglu: fn(&[f32], &[f32], &mut [f32]),
+    log_sum_exp: fn(&[f32]) -> f64,
+}
+
+/// What [`Kernels::attend_backward`] reads: one query of one head and what it attended to.
+#[derive(Debug, Clone, Copy)]
+pub struct AttendBackward<'a> {
+    /// The query, `[d]`.
+    pub query: &'a [f32],
+    /// Keys and values it saw.
+    pub seen: KeyValues<'a>,
+    /// What [`Kernels::attend`] returned for it.
+    pub log_sum: f32,
+    /// Factor of the scores.
+    pub scale: f32,
+    /// The output it gave, `[d]`.
+    pub out: &'a [f32],
+    /// Gradient of that output, `[d]`.
+    pub grad: &'a [f32],
+}
+
+impl Kernels {
+    /// Returns the set this process uses, chosen on first call: the widest the CPU has.
+    pub fn get() -> &'static Self {
+        static CHOSEN: LazyLock<Kernels> = LazyLock::new(|| {
+            *Kernels::available().last().expect("scalar kernels are always present")
+        });
+        &CHOSEN
+    }
+
+    /// Returns every set this CPU can run, narrowest (scalar) first. Tests walk this list.
+    pub fn available() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "one set only"))]
+        let mut sets = vec![Self {
+            name: "scalar",
+            tile_f32: scalar::tile,
+            tile_f16: scalar::tile,
+            tile_bf16: scalar::tile,
+            attend: scalar::attend,
+            attend_backward: scalar::attend_backward,
+            rms_norm: scalar::rms_norm,
+            swiglu: scalar::swiglu,
+            log_sum_exp: scalar::log_sum_exp,
+        }];
+        #[cfg(target_arch = "x86_64")]
+        {
+            sets.extend(avx2::kernels());
+            sets.extend(avx512::kernels());
+        }
+        sets
+    }
+
+    /// Computes `acc[r] += sum_k x[k][r] * w[k]` for `rows` rows, `k` ascending, one fused
+    /// operation each.
+    ///
+    /// `x: [k, rows]`, `w: [k, LANES]` (a panel), `acc: [rows, LANES]`.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths disagree or `rows` is not one of [`TILE_ROWS`].
+    pub fn tile<W: Weight>(&self, rows: usize, x: &[f32], w: &[W], acc: &mut [[f32; LANES]]) {
+        assert!(TILE_ROWS.contains(&rows), "no tile of {rows} rows");
+        assert_eq!(acc.len(), rows, "tile: rows of the result");
+        assert_eq!(x.len() * LANES, w.len() * rows, "tile: inner lengths");
+        W::tile(self)(rows, x, w, acc);
+    }
+
+    /// Attends from one query to every key of `parts`, in their order, and returns the natural
+    /// logarithm of the sum of exponentials of the scores.
+    ///
+    /// `out = sum_j softmax(scale * q.k)_j * v_j`; `query` and `out` are `[d]`. `scores` is
+    /// scratch. No matrix of scores is kept beyond this one query.
+    ///
+    /// # Panics
+    ///
+    /// If there is no key, or the lengths disagree.
+    pub fn attend(
+        &self,
+        query: &[f32],
+        parts: &[KeyValues<'_>],
+        scale: f32,
+        scores: &mut Vec<f32>,
+        out: &mut [f32],
+    ) -> f32 {
+        assert!(parts.iter().any(|part| part.len > 0), "attention needs a key");
+        assert_eq!(query.len(), out.len(), "attend: head width");
+        (self.attend)(query, parts, scale, scores, out)
+    }
+
+    /// Adds the gradients of one query's attention to those of the query, the keys and the values.
+    ///
+    /// `grad_query: [d]`; `grad_keys` and `grad_values` are laid out as the keys.
+    pub fn attend_backward(
+        &self,
+        input: &AttendBackward<'_>,
+        grad_query: &mut [f32],
+        grad_keys: &mut [f32],
+        grad_values: &mut [f32],
+    ) {
+        (self.attend_backward)(input, grad_query, grad_keys, grad_values);
+    }
+
+    /// Writes `w * (x / sqrt(mean(x^2) + eps))` for one row.
+    ///
+    /// Source: Zhang and Sennrich 2019, equation 4, with the eps of LLaMA's implementation.
+    pub fn rms_norm(&self, x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+        (self.rms_norm)(x, w, eps, out);
+    }
+
+    /// Writes `silu(gate) * up`, element by element.
+    ///
+    /// Source: Shazeer 2020, "GLU Variants Improve Transformer", equation 6.
+    pub fn swiglu(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        (self.swiglu)(gate, up, out);
+    }
+
+    /// Returns the natural logarithm of the sum of exponentials, NaN if an element is NaN.
+    pub fn log_sum_exp(&self, x: &[f32]) -> f64 {
+        (self.log_sum_exp)(x)
+    }
+}
+
+/// A number format that weights can be held in; activations are always f32.
+pub trait Weight: Copy + Send + Sync + 'static {
+    /// Returns the nearest value of this format, ties to even.
+    fn from_f32(value: f32) -> Self;
+    /// Returns the same value in f32.
+    fn to_f32(self) -> f32;
+    /// Returns the tile kernel for this format.
+    #[doc(hidden)]
+    fn tile(kernels: &Kernels) -> Tile<Self>;
+}
+
+impl Weight for f32 {
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+
+    fn to_f32(self) -> f32 {
+        self
+    }
+
+    fn tile(kernels: &Kernels) -> Tile<Self> {
+        kernels.tile_f32
+    }
+}
+
+impl Weight for f16 {
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn tile(kernels: &Kernels) -> Tile<Self> {
+        kernels.tile_f16
+    }
+}
+
+impl Weight for bf16 {
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+
+    fn tile(kernels: &Kernels) -> Tile<Self> {
+        kernels.tile_bf16
+    }
+}
+
+#[cfg(test)]
+mod tests;

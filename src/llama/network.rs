@@ -1,0 +1,294 @@
+//! The forward pass, for whole batches with gradients and for cached sequences without.
+//!
+//! Source: Touvron et al. 2023, section 2.2; `transformers` 5.23.0, `modeling_llama`.
+
+use std::{ops::Range, sync::Arc};
+
+use candle_core::{Device, Tensor, Var};
+
+use super::{
+    CheckpointError, Config, NetworkError,
+    cache::{Piece, Pieces},
+    linear::{Base, Linear},
+    ops,
+    reader::Reader,
+    rope::{Rope, Turns},
+    weights::{EMBEDDING, HEAD, Hold, NORM, WeightSource},
+};
+
+/// Token rows of several sequences, one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    tokens: Vec<u32>,
+    positions: Vec<usize>,
+    spans: Arc<[Range<usize>]>,
+}
+
+impl Batch {
+    /// Joins sequences; each starts at position 0 and sees nothing of the others.
+    pub fn new<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let (mut tokens, mut positions, mut spans) = (Vec::new(), Vec::new(), Vec::new());
+        for sequence in sequences {
+            let start = tokens.len();
+            tokens.extend_from_slice(sequence);
+            positions.extend(0..sequence.len());
+            spans.push(start..tokens.len());
+        }
+        Self { tokens, positions, spans: spans.into() }
+    }
+
+    /// Returns the rows of each sequence.
+    pub fn spans(&self) -> &[Range<usize>] {
+        &self.spans
+    }
+
+    /// Returns the tokens of all rows.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+}
+
+/// One transformer block.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// Weight of the norm before attention, `[d]`.
+    pub input_norm: Tensor,
+    /// Query, key and value projections.
+    pub qkv: [Linear; 3],
+    /// Projection behind attention.
+    pub out: Linear,
+    /// Weight of the norm before the feed-forward block, `[d]`.
+    pub post_norm: Tensor,
+    /// Gate projection.
+    pub gate: Linear,
+    /// Projection that is gated.
+    pub up: Linear,
+    /// Projection back to the residual stream.
+    pub down: Linear,
+}
+
+/// A LLaMA network.
+#[derive(Debug)]
+pub struct Llama {
+    config: Config,
+    embedding: Base,
+    blocks: Vec<Block>,
+    norm: Tensor,
+    /// `None` where it is the embedding.
+    head: Option<Linear>,
+    rope: Rope,
+    variables: Vec<(String, Var)>,
+}
+
+impl Llama {
+    /// Builds a network from its weights.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`] if a tensor cannot be read or holds a value that is no number.
+    pub fn new(
+        config: Config,
+        source: &mut dyn WeightSource,
+        hold: Hold,
+    ) -> Result<Self, CheckpointError> {
+        let shape = [config.vocab_size, config.hidden_size];
+        let mut reader = Reader::new(source, hold);
+        let embedding = reader.base(EMBEDDING, shape)?;
+        let blocks = (0..config.layers)
+            .map(|layer| Block::read(&config, &mut reader, layer))
+            .collect::<Result<_, _>>()?;
+        let norm = reader.vector(NORM, config.hidden_size)?;
+        let head = match config.tied {
+            true => None,
+            false => Some(Linear::new(reader.base(HEAD, shape)?, None)),
+        };
+        let variables = reader.into_variables();
+        let rope = Rope::new(&config);
+        Ok(Self { config, embedding, blocks, norm, head, rope, variables })
+    }
+
+    /// Returns the trainable weights by checkpoint name; empty for a frozen network.
+    pub fn variables(&self) -> &[(String, Var)] {
+        &self.variables
+    }
+
+    /// Returns the sizes and switches.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns the blocks.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Returns each linear layer of the blocks with its checkpoint name, for adapters.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.blocks.iter_mut().enumerate().flat_map(|(layer, block)| {
+            let [q, k, v] = &mut block.qkv;
+            [
+                ("self_attn.q_proj", q),
+                ("self_attn.k_proj", k),
+                ("self_attn.v_proj", v),
+                ("self_attn.o_proj", &mut block.out),
+                ("mlp.gate_proj", &mut block.gate),
+                ("mlp.up_proj", &mut block.up),
+                ("mlp.down_proj", &mut block.down),
+            ]
+            .map(|(name, linear)| (format!("model.layers.{layer}.{name}"), linear))
+        })
+    }
+
+    /// Returns the state of each row behind the last norm; gradients are kept.
+    ///
+    /// Result `[t, d]` f32.
+    ///
+    /// # Errors
+    ///
+    /// [`NetworkError`] if a sequence exceeds the context or a token the vocabulary.
+    pub fn forward(&self, batch: &Batch) -> Result<Tensor, NetworkError> {
+        for span in batch.spans() {
+            self.check_length(span.len())?;
+        }
+        let heads = self.heads();
+        self.run(&batch.tokens, &batch.positions, &mut |_, q, k, v| {
+            Ok(ops::attention(q, k, v, heads, &batch.spans)?)
+        })
+    }
+
+    /// Feeds new tokens to sequences and returns the state of each new row behind the last norm.
+    ///
+    /// Rows follow the order of the pieces. Each row has the same bits as in any other division
+    /// into pieces and calls. Result `[t, d]` f32, without gradients.
+    ///
+    /// # Errors
+    ///
+    /// As [`Llama::forward`]; the caches must then not be used again.
+    pub fn extend(&self, pieces: &mut [Piece<'_>]) -> Result<Tensor, NetworkError> {
+        let (mut tokens, mut positions) = (Vec::new(), Vec::new());
+        for piece in &*pieces {
+            let before = piece.sequence.len();
+            self.check_length(before + piece.tokens.len())?;
+            tokens.extend_from_slice(piece.tokens);
+            positions.extend(before..before + piece.tokens.len());
+        }
+        let mut pieces = Pieces { pieces, heads: self.heads() };
+        let states =
+            self.run(&tokens, &positions, &mut |layer, q, k, v| pieces.attend(layer, q, k, v))?;
+        pieces.finish();
+        Ok(states)
+    }
+
+    /// Returns the logits of rows of states.
+    ///
+    /// `states: [n, d]`, result `[n, vocabulary]` f32.
+    ///
+    /// # Errors
+    ///
+    /// If the tensor library fails.
+    pub fn logits(&self, states: &Tensor) -> Result<Tensor, NetworkError> {
+        match &self.head {
+            Some(head) => head.forward(states),
+            None => Linear::new(self.embedding.clone(), None).forward(states),
+        }
+    }
+
+    fn heads(&self) -> ops::Heads {
+        ops::Heads {
+            query: self.config.heads,
+            kv: self.config.kv_heads,
+            width: self.config.head_dim,
+        }
+    }
+
+    fn check_length(&self, got: usize) -> Result<(), NetworkError> {
+        let limit = self.config.context;
+        if got > limit {
+            return Err(NetworkError::ContextExceeded { got, limit });
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        tokens: &[u32],
+        positions: &[usize],
+        attend: &mut Attend<'_>,
+    ) -> Result<Tensor, NetworkError> {
+        let mut x = self.embed(tokens)?;
+        let turns = Arc::new(self.rope.turns(positions));
+        for (layer, block) in self.blocks.iter().enumerate() {
+            x = block.forward(&x, layer, self.config.rms_norm_eps, &turns, attend)?;
+        }
+        Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
+    }
+
+    fn embed(&self, tokens: &[u32]) -> Result<Tensor, NetworkError> {
+        let (vocab_size, width) = (self.config.vocab_size, self.config.hidden_size);
+        let in_vocabulary = |token: u32| usize::try_from(token).is_ok_and(|t| t < vocab_size);
+        if let Some(token) = tokens.iter().copied().find(|token| !in_vocabulary(*token)) {
+            return Err(NetworkError::Token { token, vocab_size });
+        }
+        Ok(match &self.embedding {
+            Base::Trainable(weight) => {
+                let ids = Tensor::new(tokens, &Device::Cpu)?;
+                weight.as_tensor().index_select(&ids, 0)?
+            }
+            Base::Frozen(matrix) => {
+                let mut rows = vec![0.0; tokens.len() * width];
+                for (token, row) in tokens.iter().zip(rows.chunks_mut(width)) {
+                    matrix.row(usize::try_from(*token).expect("checked above"), row);
+                }
+                Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
+            }
+        })
+    }
+}
+
+/// Attends in one layer: queries, keys and values in, mixed values out.
+type Attend<'a> = dyn FnMut(usize, &Tensor, &Tensor, &Tensor) -> Result<Tensor, NetworkError> + 'a;
+
+impl Block {
+    fn read(
+        config: &Config,
+        reader: &mut Reader<'_>,
+        layer: usize,
+    ) -> Result<Self, CheckpointError> {
+        let (d, inner) = (config.hidden_size, config.intermediate_size);
+        let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let bias = config.bias;
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        Ok(Self {
+            input_norm: reader.vector(&name("input_layernorm.weight"), d)?,
+            qkv: [
+                reader.linear(&name("self_attn.q_proj"), [q, d], bias.qkv)?,
+                reader.linear(&name("self_attn.k_proj"), [kv, d], bias.qkv)?,
+                reader.linear(&name("self_attn.v_proj"), [kv, d], bias.qkv)?,
+            ],
+            out: reader.linear(&name("self_attn.o_proj"), [d, q], bias.out)?,
+            post_norm: reader.vector(&name("post_attention_layernorm.weight"), d)?,
+            gate: reader.linear(&name("mlp.gate_proj"), [inner, d], bias.mlp)?,
+            up: reader.linear(&name("mlp.up_proj"), [inner, d], bias.mlp)?,
+            down: reader.linear(&name("mlp.down_proj"), [d, inner], bias.mlp)?,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        layer: usize,
+        eps: f32,
+        turns: &Arc<Turns>,
+        attend: &mut Attend<'_>,
+    ) -> Result<Tensor, NetworkError> {
+        let [q, k, v] = &self.qkv;
+        let normed = ops::rms_norm(x, &self.input_norm, eps)?;
+        let q = ops::rotate(&q.forward(&normed)?, turns)?;
+        let k = ops::rotate(&k.forward(&normed)?, turns)?;
+        let v = v.forward(&normed)?;
+        let x = (x + self.out.forward(&attend(layer, &q, &k, &v)?)?)?;
+        let normed = ops::rms_norm(&x, &self.post_norm, eps)?;
+        let inner = ops::swiglu(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
+        Ok((&x + self.down.forward(&inner)?)?)
+    }
+}

@@ -1,0 +1,55 @@
+//! The network's operations as candle ops with gradients; their inner loops are in `kernels`.
+//!
+//! candle's own fused softmax, norm and rotary ops drop gradients without an error, and its matrix
+//! product builds a gradient for frozen weights too. Each op here has a backward that is checked
+//! by finite differences and against a slow formulation, and none holds a `[t, t]` matrix.
+//! All values are contiguous f32 on the CPU, one row per token: `[t, width]`.
+
+mod attention;
+mod linear;
+mod rms_norm;
+mod rope;
+mod swiglu;
+
+pub use attention::{Heads, attend_row, attention};
+pub use linear::frozen_linear;
+pub use rms_norm::rms_norm;
+pub use rope::rotate;
+pub use swiglu::swiglu;
+
+use candle_core::{CpuStorage, Error, Layout, Result, Shape, Tensor};
+
+/// Values below which an op runs on the calling thread alone.
+const PARALLEL_FROM: usize = 1 << 14;
+
+/// Returns the values of a contiguous f32 argument.
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let (begin, end) =
+        layout.contiguous_offsets().ok_or_else(|| Error::RequiresContiguous { op: "llama" })?;
+    Ok(&storage.as_slice::<f32>()?[begin..end])
+}
+
+/// Returns rows and width of a matrix.
+fn rows_and_width(layout: &Layout) -> Result<(usize, usize)> {
+    layout.shape().dims2()
+}
+
+/// Copies a tensor's values out.
+fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+/// Wraps an op's result.
+fn output(values: Vec<f32>, rows: usize, width: usize) -> (CpuStorage, Shape) {
+    (CpuStorage::F32(values), Shape::from((rows, width)))
+}
+
+/// Runs `body` on each row of `out` with its index, on all threads where it pays.
+fn for_each_row(out: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    use rayon::prelude::*;
+    if out.len() < PARALLEL_FROM {
+        out.chunks_mut(width).enumerate().for_each(|(row, out)| body(row, out));
+    } else {
+        out.par_chunks_mut(width).enumerate().for_each(|(row, out)| body(row, out));
+    }
+}
