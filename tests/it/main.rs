@@ -24,6 +24,7 @@ mod protocol;
 mod protocol_strict;
 mod randomness;
 mod rows;
+mod rules;
 mod schedules;
 mod stats;
 mod tokenize;

@@ -4,6 +4,14 @@
 //! improved here: where a rule reads nonsense, its score in the literature did so too.
 
 mod author;
+mod bare_letter;
+mod first_match;
+mod inspect;
+mod meditron;
+mod mirage;
+mod opencompass;
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +29,70 @@ pub enum RuleId {
     Medalpaca,
     /// The author's first notebook.
     Startswith,
+    /// MIRAGE.
+    Mirage,
+    /// Meditron.
+    Meditron,
+    /// OpenCompass, first option.
+    Opencompass,
+    /// simple-evals.
+    SimpleEvals,
+    /// inspect.
+    Inspect,
+    /// lm-eval, generative MMLU.
+    LmEvalGenerative,
+    /// HELM, multiple choice joint.
+    HelmJoint,
+    /// MMLU-Pro, first level.
+    MmluPro,
     /// Options are scored; there is no reply to read.
     Argmax,
+}
+
+impl RuleId {
+    /// Every rule that reads replies, in the order of tables.
+    pub const ALL: [Self; 11] = [
+        Self::StrictV1,
+        Self::Medalpaca,
+        Self::Startswith,
+        Self::Mirage,
+        Self::Meditron,
+        Self::Opencompass,
+        Self::SimpleEvals,
+        Self::Inspect,
+        Self::LmEvalGenerative,
+        Self::HelmJoint,
+        Self::MmluPro,
+    ];
+
+    /// Returns the name used in protocols and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StrictV1 => "strict-v1",
+            Self::Medalpaca => "medalpaca",
+            Self::Startswith => "startswith",
+            Self::Mirage => "mirage",
+            Self::Meditron => "meditron",
+            Self::Opencompass => "opencompass",
+            Self::SimpleEvals => "simple-evals",
+            Self::Inspect => "inspect",
+            Self::LmEvalGenerative => "lm-eval-generative",
+            Self::HelmJoint => "helm-joint",
+            Self::MmluPro => "mmlu-pro",
+            Self::Argmax => "argmax",
+        }
+    }
+
+    /// Returns the rule with this name; `argmax`, which reads no reply, is none.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|rule| rule.name() == name)
+    }
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What a rule makes of a reply.
@@ -86,12 +156,33 @@ pub fn read(rule: RuleId, question: &Question, reply: &str, finish: FinishReason
         }
         RuleId::Medalpaca => author::medalpaca(question, reply),
         RuleId::Startswith => author::startswith(question, reply),
+        RuleId::Mirage => mirage::mirage(question, reply),
+        RuleId::Meditron => meditron::meditron(question, reply),
+        RuleId::Opencompass => opencompass::opencompass(question, reply),
+        RuleId::SimpleEvals => first_match::simple_evals(question, reply),
+        RuleId::Inspect => inspect::inspect(question, reply),
+        RuleId::LmEvalGenerative => bare_letter::lm_eval_generative(question, reply),
+        RuleId::HelmJoint => bare_letter::helm_joint(question, reply),
+        RuleId::MmluPro => first_match::mmlu_pro(question, reply),
         RuleId::Argmax => RuleReading::nothing(Reason::Empty),
     }
 }
 
-/// Removes white space at both ends as Python's `str.strip` does: Unicode's, and the four
-/// separators U+001C to U+001F, which Unicode's property leaves out.
+/// The reading of a reply in which a rule found nothing.
+fn unread(reply: &str) -> RuleReading {
+    RuleReading::nothing(if reply.trim().is_empty() { Reason::Empty } else { Reason::NoForm })
+}
+
+/// Python's `\s` as a character class: Unicode's white space and U+001C to U+001F, which Unicode's
+/// property leaves out.
+const PYTHON_SPACE: &str = r"[\s\x1c-\x1f]";
+
+/// Whether Python takes `c` for white space.
+fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
+}
+
+/// Removes white space at both ends as Python's `str.strip` does.
 fn python_strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+    text.trim_matches(is_python_space)
 }
