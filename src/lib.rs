@@ -10,6 +10,7 @@ pub mod kernels;
 pub mod llama;
 pub mod models;
 pub mod protocol;
+pub mod reports;
 pub mod stats;
 pub mod store;
 pub mod train;

@@ -14,7 +14,9 @@
 mod support;
 
 mod adamw;
+mod browser;
 mod command_line;
+mod html_browser;
 mod layers;
 mod llama_checkpoint;
 mod llama_network;
@@ -23,6 +25,8 @@ mod llama_support;
 mod protocol;
 mod protocol_strict;
 mod randomness;
+mod report;
+mod report_fixture;
 mod rows;
 mod rules;
 mod schedules;
