@@ -6,22 +6,31 @@ as tokenizer.json (merges ranked as transformers 4 did), and cases.json:
   cases     text -> ids and decoded text of both small models, by sentencepiece
   chunks    sha256 over the ids of CHUNK fuzzed strings each, for both small models, for
             stories260k, and for LLaMA's tokenizer.model (hashes only; the models stay outside)
+bytes/tokenizer.json is a small byte-level tokenizer in the manner of LLaMA 3, bytes.json its ids by
+the tokenizers library. prompts.json holds the ids of exam prompts of every protocol: those of
+golden/exams/tokens.jsonl by sentencepiece for the small model, and hashes of the ids that
+transformers' LlamaTokenizer makes, legacy and not, of these and of the MMLU file's prompts.
 The fuzzed string number i is `fuzzed(i)` below: tests draw the same strings from the same bricks.
 
 Run: python golden/make/tokens.py    (MEDHARNESS_SHARED names the folder of real data)
-Versions: sentencepiece 0.2.3, tokenizers 0.23.3.
+Versions: sentencepiece 0.2.3, tokenizers 0.23.3, transformers 5.23.0.
 """
 
+import csv
 import hashlib
+import io
 import json
 import os
+import shutil
 import struct
 import tempfile
+import tomllib
 from pathlib import Path
 
 import sentencepiece
 import tokenizers
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
+import transformers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HERE = Path(__file__).resolve()
 OUT = HERE.parents[1] / "tokenizers"
@@ -112,13 +121,11 @@ def train(name, **more):
         num_threads=1,
         minloglevel=2,
     )
-    with tempfile.TemporaryDirectory() as folder:
-        prefix = f"{folder}/model"
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(TEXT.strip("\n").split("\n")), model_prefix=prefix, **(settings | more)
-        )
-        (OUT / name).parent.mkdir(parents=True, exist_ok=True)
-        (OUT / name).write_bytes(Path(f"{prefix}.model").read_bytes())
+    written = io.BytesIO()
+    lines = iter(TEXT.strip("\n").split("\n"))
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=lines, model_writer=written, **(settings | more))
+    (OUT / name).parent.mkdir(parents=True, exist_ok=True)
+    (OUT / name).write_bytes(written.getvalue())
     return open_model(OUT / name)
 
 
@@ -153,14 +160,91 @@ def to_json(model, path):
     tokenizer.save(str(path), pretty=False)
 
 
+def byte_level(path):
+    """A byte-level BPE in the manner of LLaMA 3: words by a pattern, merges ignored for whole words, BOS in the template."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=True))
+    pattern = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=sorted(alphabet), show_progress=False)
+    tokenizer.train_from_iterator(TEXT.split("\n"), trainer)
+    tokenizer.add_special_tokens(["<|begin_of_text|>", "<|end_of_text|>"])
+    start = ("<|begin_of_text|>", tokenizer.token_to_id("<|begin_of_text|>"))
+    tokenizer.post_processor = processors.Sequence(
+        [
+            processors.ByteLevel(trim_offsets=True),
+            processors.TemplateProcessing(
+                single="<|begin_of_text|> $A", pair="<|begin_of_text|> $A <|begin_of_text|>:1 $B:1", special_tokens=[start]
+            ),
+        ]
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(path), pretty=False)
+    return tokenizer
+
+
+def rendered(protocol, question, options):
+    """The prompt, and where letters or options are scored the prompt with each continuation."""
+    template = protocol["prompt"]
+    lines = "".join(
+        template["option_line"].replace("{letter}", "\0").replace("{text}", text).replace("\0", letter)
+        for letter, text in options
+    )
+    head = template["primer"] + template["instruction_header"] + template["instruction"] + template["input_header"]
+    prompt = head + question + lines + template["output_header"] + template["answer_prefix"]
+    scored = protocol["decoding"].get("log_likelihood")
+    if not scored:
+        return [prompt]
+    which = {"letter": 0, "text": 1}[scored["continuation"]]
+    return [prompt] + [prompt + scored["lead"] + option[which] for option in options]
+
+
+def digest(texts, encode):
+    """sha256 over the ids of the texts: every id as 4 little-endian bytes, ff ff ff ff behind each text."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(b"".join(struct.pack("<I", i) for i in encode(text)) + b"\xff" * 4)
+    return digest.hexdigest()
+
+
+def prompts(tiny):
+    """The ids of every protocol's prompts."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(SHARED / "tokenizers/llama.tokenizer.json", f"{folder}/tokenizer.json")
+        llama = [transformers.LlamaTokenizer.from_pretrained(folder, legacy=legacy) for legacy in (True, False)]
+    own = [json.loads(line) for line in (HERE.parents[1] / "exams/tokens.jsonl").read_text("utf-8").splitlines()]
+    own = [(q["question"], [(o["letter"], o["text"]) for o in q["options"]]) for q in own]
+    with open(SHARED / "exams/mmlu_professional_medicine_test.csv", encoding="utf-8", newline="") as file:
+        mmlu = [(row[0], list(zip("ABCD", row[1:5]))) for row in csv.reader(file)]
+    made = {}
+    for path in sorted((HERE.parents[1] / "protocols").glob("*.toml")):
+        protocol = tomllib.loads(path.read_text("utf-8"))
+        texts = [text for question in own for text in rendered(protocol, *question)]
+        real = [text for question in mmlu for text in rendered(protocol, *question)]
+        of_llama = []
+        for tokenizer in llama:
+            encode = lambda text: tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            of_llama.append([digest(texts, encode), digest(real, encode)])
+        assert of_llama[0] == of_llama[1], "legacy matters only behind special tokens"
+        made[protocol["id"]] = {
+            "tiny": [tiny.encode(text) for text in texts],
+            "llama": of_llama[0][0],
+            "llama_mmlu": of_llama[0][1],
+        }
+    return made
+
+
 def chunks(model):
-    """sha256 over the ids of each CHUNK strings: every id as 4 little-endian bytes, ff ff ff ff behind each string."""
+    """The digests of the fuzzed strings, CHUNK by CHUNK."""
     digests = []
     for start in range(0, STRINGS, CHUNK):
-        digest = hashlib.sha256()
-        for number in range(start, start + CHUNK):
-            digest.update(b"".join(struct.pack("<I", i) for i in model.encode(fuzzed(number))) + b"\xff" * 4)
-        digests.append(digest.hexdigest())
+        digests.append(digest(map(fuzzed, range(start, start + CHUNK)), model.encode))
     return digests
 
 
@@ -206,6 +290,19 @@ def main():
         for k, v in golden.items()
     )
     (OUT / "cases.json").write_text("{\n" + lines + "\n}\n", encoding="utf-8")
+    levels = byte_level(OUT / "bytes" / "tokenizer.json")
+    write_lines(
+        OUT / "bytes.json",
+        [{"text": text, "ids": levels.encode(text, add_special_tokens=False).ids} for text in texts],
+    )
+    made = prompts(tiny)
+    write_lines(OUT / "prompts.json", [{"protocol": name} | ids for name, ids in made.items()])
+
+
+def write_lines(path, rows):
+    """A JSON list with one row a line."""
+    text = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    path.write_text(f"[\n{text}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ mod schedules;
 mod stats;
 mod tokenize;
 mod tokenizer;
+mod tokenizer_hostile;
+mod tokenizer_prompts;
 
 /// Returns insta's settings for every snapshot of this binary.
 pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {

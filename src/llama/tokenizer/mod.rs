@@ -42,7 +42,7 @@ pub use stream::TextStream;
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// More tokens than any vocabulary has; a bound on what a stray id can make us allocate.
-const MAX_TOKENS: usize = 1 << 24;
+const MAX_TOKENS: usize = 1 << 20;
 
 /// Texts a thread encodes before it takes the next ones.
 const BATCH_CHUNK: usize = 16;
