@@ -5,6 +5,7 @@
 
 mod completions;
 mod error;
+mod exam;
 mod output;
 mod tokenize;
 
@@ -31,6 +32,8 @@ pub struct Cli {
 /// The commands, in the order of the help text.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check exam files and convert them to one format
+    Exam(exam::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
     /// Print a shell's completion script
@@ -53,6 +56,7 @@ impl Cli {
     /// [`CommandError`] with the exit code to end with.
     pub fn run(self, context: &mut Context<'_>) -> Result<(), CommandError> {
         match self.command {
+            Command::Exam(args) => exam::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }

@@ -4,10 +4,44 @@
 //! be asked (items that need an image). Every loader yields the same type, and
 //! [`Exam::sha256`] is taken over one canonical form, so two files with the same content have the
 //! same identity whatever their layout.
+//!
+//! A file that cannot be read is an [`ExamError`]. One that can be read but is wrong yields
+//! [`Finding`]s: [`Exam::read`] shows all of them, [`Exam::load`] refuses an exam with an error among
+//! the questions it would ask. How the formats look stands in [`jsonl`] (the project's own) and in
+//! the loaders' files.
+
+mod baselines;
+mod camel;
+mod check;
+mod compare;
+mod entry;
+mod error;
+mod excluded;
+mod finding;
+mod inspect;
+mod json;
+pub mod jsonl;
+mod load;
+mod medalpaca;
+mod medqa;
+mod mmlu;
+mod normal;
+mod sample2023;
+mod source;
 
 use std::{collections::BTreeMap, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+pub use baselines::Baselines;
+pub use check::{Part, Report};
+pub use compare::{AnswerKey, Comparison};
+pub use error::{CsvProblem, ExamError, FieldProblem};
+pub use excluded::{ExcludedItems, ExcludedList};
+pub use finding::{Defect, Finding, Place, Severity};
+pub use load::{Format, LoadOptions};
+pub use normal::{SAME_QUESTION, normalized};
+pub use source::ExamFile;
 
 /// The letter that names an option: `A` to `Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,21 +101,55 @@ impl fmt::Display for QuestionId {
     }
 }
 
-/// The part of the USMLE a question belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The part of the USMLE a question belongs to. Written as text, read as text or integer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Step 1.
-    #[serde(rename = "1")]
     One,
     /// Step 2 (CK).
-    #[serde(rename = "2")]
     Two,
     /// Step 3.
-    #[serde(rename = "3")]
     Three,
     /// Step 2 or 3; MedQA does not tell them apart.
-    #[serde(rename = "2&3")]
     TwoOrThree,
+}
+
+impl Step {
+    /// Every step, in order.
+    pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::TwoOrThree];
+
+    /// Returns the step written as `text`, e.g. `1` or `2&3`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|step| step.to_string() == text)
+    }
+
+    /// Returns the step that a file or key is named after: `step1` to `step3`, nothing behind it.
+    fn of_name(name: &str) -> Option<Self> {
+        name.strip_prefix("step").and_then(Self::parse).filter(|step| *step != Self::TwoOrThree)
+    }
+}
+
+impl Serialize for Step {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Step {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a step: 1, 2, 3 or \"2&3\"")]
+        enum Written {
+            Number(u8),
+            Text(String),
+        }
+        let text = match Written::deserialize(deserializer)? {
+            Written::Number(number) => number.to_string(),
+            Written::Text(text) => text,
+        };
+        let unknown = || serde::de::Error::custom(format!("`{text}` is not 1, 2, 3 or 2&3"));
+        Self::parse(&text).ok_or_else(unknown)
+    }
 }
 
 impl fmt::Display for Step {
@@ -138,19 +206,61 @@ impl Question {
 /// A loaded exam.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exam {
-    /// Short name for tables, by default the file's stem.
+    /// Short name for tables: the file's stem or the folder's name.
     pub name: String,
+    /// The layout it was read from.
+    pub format: Format,
     /// Every question of the source, excluded ones too, in its order.
     pub questions: Vec<Question>,
     /// Questions that must not be asked, with the reason.
     pub excluded: BTreeMap<QuestionId, String>,
-    /// Defects that do not stop a run, each naming file, line and field.
-    pub warnings: Vec<String>,
+    /// What is wrong with it, errors first, each with file, line and field.
+    pub findings: Vec<Finding>,
+    /// The files read, in order; empty for an exam made in memory.
+    pub files: Vec<ExamFile>,
+    /// Where the answer of each question stands, in the questions' order; empty likewise.
+    pub answer_places: Vec<Place>,
 }
 
 impl Exam {
+    /// Returns an exam made in memory, with its image items excluded and nothing checked.
+    pub fn new(name: impl Into<String>, questions: Vec<Question>) -> Self {
+        let images = questions.iter().filter(|question| question.has_image);
+        let excluded = images.map(|question| (question.id.clone(), "image".to_owned())).collect();
+        Self {
+            name: name.into(),
+            format: Format::Jsonl,
+            questions,
+            excluded,
+            findings: Vec::new(),
+            files: Vec::new(),
+            answer_places: Vec::new(),
+        }
+    }
+
     /// Returns the questions to ask, in order.
     pub fn asked(&self) -> impl Iterator<Item = &Question> {
         self.questions.iter().filter(|question| !self.excluded.contains_key(&question.id))
+    }
+
+    /// Checks that there is something to ask: an accuracy over no question does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ExamError::NothingAsked`] if every question is excluded.
+    pub fn require_asked(&self) -> Result<(), ExamError> {
+        match self.asked().next() {
+            Some(_) => Ok(()),
+            None => Err(ExamError::NothingAsked {
+                name: self.name.clone(),
+                total: self.questions.len(),
+            }),
+        }
+    }
+
+    /// Returns the hex sha256 of the canonical form, [`jsonl::write`] over all questions: the digest
+    /// that `sha256sum` prints for the converted file.
+    pub fn sha256(&self) -> String {
+        source::sha256_hex(jsonl::write(&self.questions).as_bytes())
     }
 }
