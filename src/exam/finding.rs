@@ -212,6 +212,12 @@ pub enum Defect {
         /// The list that names it.
         by: String,
     },
+    /// The key has a small letter, read as its capital.
+    #[error("the answer is given as a small letter, read as {answer}")]
+    AnswerInLowerCase {
+        /// The capital.
+        answer: Letter,
+    },
     /// An answer without a question.
     #[error("an answer for `{id}`, which is not in the exam")]
     AnswerWithoutQuestion {

@@ -287,10 +287,13 @@ fn sniff(source: &Source) -> Result<Format, ExamError> {
                 None => return Err(ExamError::Empty { path: path.clone() }),
             }
         }
-        Some('{') if extension.as_deref() == Some("json".as_ref()) => {
-            return Err(unknown("one JSON object, not a list of questions".into()));
-        }
-        Some('{') => Json::parse(path, first_line, line)?,
+        Some('{') => match Json::parse(path, first_line, line) {
+            // An object over several lines is JSON, but no JSON line.
+            Err(_) if extension.as_deref() == Some("json".as_ref()) => {
+                return Err(unknown("one JSON object, not a list of questions".into()));
+            }
+            parsed => parsed?,
+        },
         _ => return Err(unknown(format!("`{}`", super::json::shortened(first_line.trim())))),
     };
     let keys: Vec<&str> = match &first.value {

@@ -1,7 +1,8 @@
 //! MedAlpaca's layout: a folder of `step{1,2,3}.json` with `step{1,2,3}_solutions.json`.
 //!
 //! - `step1.json` is a list of `{no, question, options {A: …}}`, `no` an integer or digits.
-//! - `step1_solutions.json` is `{"1": "A", …}`, the letter of every `no`.
+//! - `step1_solutions.json` is `{"1": "A", …}`, the letter of every `no`. A small letter is read as
+//!   its capital, with a warning: users of the published files found some.
 //! - `question_with_images.json`, if there, names the image items by step:
 //!   `{"step1": [4, 7], …}` or `{"1": [4, 7], …}`, numbers as integers or digits.
 //!
@@ -69,13 +70,18 @@ fn read_step(
         let object = item.object(path, "item")?;
         unknown.note(&object, &FIELDS);
         let number = object.get("no")?.number(path, "no")?;
-        let Some((answer, answer_place)) = answers.get(&number).cloned() else {
+        let Some(Answer { letter: answer, is_small, place }) = answers.get(&number).cloned() else {
             unanswered.push(number);
             continue;
         };
         used.insert(number);
+        let id = QuestionId(format!("step{step}/{number}"));
+        if is_small {
+            let defect = Defect::AnswerInLowerCase { answer };
+            loaded.findings.push(Finding::new(Some(&id), place.clone(), defect));
+        }
         let question = Question {
-            id: QuestionId(format!("step{step}/{number}")),
+            id,
             step: Some(step),
             text: object.text("question")?.0.to_owned(),
             options: entry::options(path, object.get("options")?, "options")?,
@@ -88,22 +94,30 @@ fn read_step(
             id_place: object.place("no"),
             text_place: object.place("question"),
             options_place: object.place("options"),
-            answer_place,
+            answer_place: place,
         });
     }
     if !unanswered.is_empty() {
         return Err(ExamError::NoAnswer { path: solutions.path.clone(), numbers: unanswered });
     }
     answers.retain(|number, _| !used.contains(number));
-    loaded.findings.extend(answers.into_iter().map(|(number, (_, place))| {
+    loaded.findings.extend(answers.into_iter().map(|(number, Answer { place, .. })| {
         let id = QuestionId(format!("step{step}/{number}"));
         Finding::new(None, place, Defect::AnswerWithoutQuestion { id })
     }));
     Ok(())
 }
 
+/// The key of one question.
+#[derive(Clone)]
+struct Answer {
+    letter: Letter,
+    is_small: bool,
+    place: Place,
+}
+
 /// Reads `{"1": "A", …}`.
-fn read_answers(source: &Source) -> Result<BTreeMap<u32, (Letter, Place)>, ExamError> {
+fn read_answers(source: &Source) -> Result<BTreeMap<u32, Answer>, ExamError> {
     let path = &source.path;
     let json = Json::parse(path, &source.text, 1)?;
     let mut answers = BTreeMap::new();
@@ -116,8 +130,11 @@ fn read_answers(source: &Source) -> Result<BTreeMap<u32, (Letter, Place)>, ExamE
             };
             return Err(ExamError::Field { place, problem });
         };
-        let letter = value.letter(path, key)?;
-        if answers.insert(number, (letter, place.clone())).is_some() {
+        let capital = json::letter(&value.text(path, key)?.to_ascii_uppercase());
+        let letter = capital.ok_or_else(|| value.unexpected(path, key, "a letter from A to Z"))?;
+        let is_small = value.text(path, key)? != letter.to_string();
+        let answer = Answer { letter, is_small, place: place.clone() };
+        if answers.insert(number, answer).is_some() {
             return Err(ExamError::Field { place, problem: FieldProblem::Repeated });
         }
     }

@@ -157,6 +157,16 @@ fn another_edition_is_compared_by_text() {
 }
 
 #[test]
+fn escape_codes_of_an_exam_do_not_reach_the_terminal() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("exam.json");
+    let line = r#"{"id":"\u001b[31mred","step":1,"question":"?","options":[],"answer":"A","has_image":false,"source":""}"#;
+    fs::write(&path, line).unwrap();
+    let shown = transcript(medharness().args(["exam", "check"]).arg(&path));
+    assert!(shown.contains("[31mred: 0 option(s)") && !shown.contains('\u{1b}'), "{shown}");
+}
+
+#[test]
 fn report_in_every_form() {
     let _guard = snapshots();
     for form in ["text", "markdown", "json"] {

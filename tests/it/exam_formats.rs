@@ -230,6 +230,27 @@ fn answer_without_a_question_is_a_warning() {
 }
 
 #[test]
+fn small_letter_in_the_solutions_is_read_with_a_warning() {
+    let item = br#"[{"no": "7", "question": "?", "options": {"A": "a", "B": "b"}}]"#.to_vec();
+    let files = |answer: &str| {
+        let solutions = format!("{{\"7\": \"{answer}\"}}").into_bytes();
+        [(PathBuf::from("step2.json"), item.clone()), ("step2_solutions.json".into(), solutions)]
+    };
+    let options = LoadOptions { notebook_list: false, ..LoadOptions::default() };
+    let exam = Exam::from_bytes(Format::Medalpaca, &files("b"), &options).unwrap();
+    assert_eq!(exam.questions[0].answer.as_char(), 'B');
+    assert_eq!(
+        exam.findings[0].to_string(),
+        "step2/7: the answer is given as a small letter, read as B \
+         (step2_solutions.json, line 1, field `7`)"
+    );
+    assert_eq!(exam.blocking().count(), 0);
+    for answer in ["", "BC", "1", "ß", "none"] {
+        assert!(Exam::from_bytes(Format::Medalpaca, &files(answer), &options).is_err(), "{answer}");
+    }
+}
+
+#[test]
 fn option_given_twice_is_found_not_dropped() {
     let exam = Exam::read(
         &golden("broken/option_given_twice.json"),

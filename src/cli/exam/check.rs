@@ -171,8 +171,8 @@ impl Page {
     }
 
     fn line(&mut self, words: &str) {
-        // Findings quote the exam; no quoted line break or markup may become the page's own.
-        let words = words.replace(['\n', '\r'], " ");
+        // Findings quote the exam: no line break, escape code or markup of it may become the page's.
+        let words = words.replace(char::is_control, " ");
         let words =
             if self.markdown { format!("- {}", escaped(&words)) } else { format!("  {words}") };
         self.push(&format!("{words}\n"));

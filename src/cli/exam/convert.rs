@@ -39,7 +39,11 @@ pub(super) fn run(args: &Args) -> Result<(), CommandError> {
 /// Replaces `path` in one step, so that a reader never sees half a file.
 fn write_whole(path: &std::path::Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(std::path::Path::new(".")))?;
+    let mut builder = tempfile::Builder::new();
+    // What any new file may be, less the umask; a scratch file is the owner's alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder.unwrap_or(std::path::Path::new(".")))?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;

@@ -1,0 +1,7 @@
+//! MMLU's CSV.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    medharness_fuzz::exam(medharness::exam::Format::Mmlu, &[("exam.csv", bytes)]);
+});
