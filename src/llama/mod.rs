@@ -12,21 +12,27 @@
 mod cache;
 pub mod checkpoint;
 mod config;
+pub mod decoder;
 pub mod defects;
 mod error;
 mod linear;
 mod network;
 pub mod ops;
+mod pairs;
 mod reader;
 mod rope;
+pub mod sampling;
+pub mod synth;
 pub mod tokenizer;
 mod weights;
 
 pub use cache::{Piece, Sequence};
 pub use checkpoint::Checkpoint;
 pub use config::{Bias, Config};
+pub use decoder::Decoder;
 pub use error::{CheckpointError, ConfigError, NetworkError};
 pub use linear::{Base, Linear};
 pub use network::{Batch, Block, Llama};
+pub use pairs::{PairError, encode_pair};
 pub use rope::{Rope, Scaling, Turns};
 pub use weights::{Hold, WeightSource, expected_tensors};

@@ -48,8 +48,8 @@ impl Rope {
         for position in positions {
             for frequency in &self.frequencies {
                 let angle = *position as f32 * frequency;
-                cos.push(angle.cos());
-                sin.push(angle.sin());
+                cos.push(libm::cosf(angle));
+                sin.push(libm::sinf(angle));
             }
         }
         Turns { half: self.frequencies.len(), cos, sin }
@@ -89,7 +89,7 @@ fn frequencies(config: &Config) -> Vec<f32> {
     let d = config.head_dim as f32;
     (0..config.head_dim)
         .step_by(2)
-        .map(|i| scale(1.0 / theta.powf(i as f32 / d), config.rope_scaling))
+        .map(|i| scale(1.0 / libm::powf(theta, i as f32 / d), config.rope_scaling))
         .collect()
 }
 

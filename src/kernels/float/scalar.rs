@@ -127,7 +127,7 @@ pub fn attend(
     for value in out.iter_mut() {
         *value *= inverse;
     }
-    highest + sum.ln()
+    highest + libm::logf(sum)
 }
 
 /// See [`Kernels::attend_backward`](super::Kernels::attend_backward).
@@ -189,5 +189,5 @@ pub fn log_sum_exp(x: &[f32]) -> f64 {
     for (sum, x) in sums.iter_mut().zip(tail) {
         *sum += f64::from(exp(x - highest));
     }
-    f64::from(highest) + sums.iter().sum::<f64>().ln()
+    f64::from(highest) + libm::log(sums.iter().sum::<f64>())
 }
