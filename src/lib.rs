@@ -3,8 +3,10 @@
 //! Modules form layers; imports point down only (checked by `tests/it/layers.rs`).
 //! The records of a run live in [`store`], below what produces and what reads them.
 
+pub mod claims;
 pub mod cli;
 pub mod corpus;
+pub mod eval;
 pub mod exam;
 pub mod kernels;
 pub mod llama;

@@ -15,6 +15,7 @@ enum Kind {
     Check,
     Input,
     Internal,
+    Interrupted,
 }
 
 impl CommandError {
@@ -33,6 +34,14 @@ impl CommandError {
         Self { kind: Kind::Internal, source: source.into(), hint: None }
     }
 
+    /// Stopped by the user with everything kept; exit code [`CommandError::INTERRUPTED`].
+    pub fn interrupted(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind: Kind::Interrupted, source: source.into(), hint: None }
+    }
+
+    /// What a shell reports for a program that Ctrl-C ended: 128 + SIGINT.
+    pub const INTERRUPTED: u8 = 130;
+
     /// Adds what the reader can do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -46,6 +55,7 @@ impl CommandError {
             Kind::Check => 1,
             Kind::Input => 2,
             Kind::Internal => 3,
+            Kind::Interrupted => Self::INTERRUPTED,
         }
     }
 

@@ -3,11 +3,21 @@
 //! stdout carries the result, stderr progress and messages. Exit codes: 0 done, 1 a check did not
 //! hold, 2 usage or bad input, 3 failed inside.
 
+mod compare;
 mod completions;
+mod diverge;
 mod error;
+mod eval;
 mod exam;
+mod gate;
+mod junit;
+mod merge_runs;
+mod note;
 mod output;
+mod page;
+mod summary;
 mod tokenize;
+mod verify;
 
 use std::{io::Write, process::ExitCode};
 
@@ -34,6 +44,40 @@ pub struct Cli {
 pub enum Command {
     /// Check exam files and convert them to one format
     Exam(exam::Args),
+    /// Ask a model an exam under a protocol and record every reply
+    ///
+    /// Replies go to RUN as they arrive, each question synced. Interrupted at any moment, by Ctrl-C
+    /// or worse, the same command continues where it stopped, and the finished run has the same
+    /// bytes as one that was never interrupted. Ctrl-C stops after the questions in flight with
+    /// exit code 130; a second one stops at once.
+    Eval(eval::Args),
+    /// Merge all shards of a run into the run that was never split
+    ///
+    /// The merged attempts and summary have the same bytes as those of the unsplit run; its
+    /// manifest differs in times, machine, command line and the model's folder at most.
+    MergeRuns(merge_runs::Args),
+    /// Recompute every number and hash of a run and list what differs
+    ///
+    /// Exit code 0 if nothing does, 1 if something does or the run is not complete, 2 if RUN is no
+    /// run directory.
+    Verify(verify::Args),
+    /// Compare two runs on the same questions: flips, exact tests, what could have been seen
+    ///
+    /// Differences are B minus A. A ranking is stated only where an exact paired test allows it;
+    /// otherwise it says what could have been seen at this number of questions.
+    Compare(compare::Args),
+    /// Fail if a run is worse than its baseline
+    ///
+    /// A part fails if it loses more than the margin and the exact paired test calls the loss more
+    /// than chance: the whole exam, or a step (adjusted over the steps). What the gate could not
+    /// have seen is said. Exit code 0 pass, 1 regression, 2 not comparable or bad input, 3 failed
+    /// inside.
+    Gate(gate::Args),
+    /// Find the first question, attempt and character at which two runs part
+    ///
+    /// Compares what both have answered; a run need not be complete. Exit code 0 whether they part
+    /// or not: the result says it.
+    Diverge(diverge::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
     /// Print a shell's completion script
@@ -57,6 +101,12 @@ impl Cli {
     pub fn run(self, context: &mut Context<'_>) -> Result<(), CommandError> {
         match self.command {
             Command::Exam(args) => exam::run(&args, context),
+            Command::Eval(args) => eval::run(&args, context),
+            Command::MergeRuns(args) => merge_runs::run(&args, context),
+            Command::Verify(args) => verify::run(&args, context),
+            Command::Compare(args) => compare::run(&args, context),
+            Command::Gate(args) => gate::run(&args, context),
+            Command::Diverge(args) => diverge::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }

@@ -3,10 +3,21 @@
 //! A backend implements [`Model`]; the evaluator knows only this trait, so canned replies drive
 //! the same code as a 13B checkpoint. Prompts come rendered, replies are read elsewhere.
 
+mod replay;
+mod stub;
+
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{exam::QuestionId, protocol::FinishReason};
+pub use replay::{RecordedAnswer, Replay, ReplayError};
+pub use stub::{Behaviour, Stub};
+
+use crate::{
+    exam::{Exam, QuestionId},
+    protocol::FinishReason,
+};
 pub use crate::{
     protocol::{Bos, Sampling},
     store::{FileIdentity, ModelIdentity},
@@ -47,6 +58,19 @@ pub struct Completion {
     pub completion_tokens: usize,
     /// Set where the network failed on this item, e.g. NaN logits.
     pub error: Option<String>,
+}
+
+impl Completion {
+    /// Returns a reply of a model without tokens that ended by itself.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            finish_reason: FinishReason::EndOfText,
+            prompt_ids: Vec::new(),
+            completion_tokens: 0,
+            error: None,
+        }
+    }
 }
 
 /// A continuation to score after a context.
@@ -96,14 +120,78 @@ pub trait Model {
         &mut self,
         prompts: &[Prompt],
         sampling: &Sampling,
-    ) -> Result<Vec<Completion>, ModelError>;
+    ) -> Result<Vec<Completion>, ModelError> {
+        let _ = (prompts, sampling);
+        Err(ModelError::Unsupported {
+            model: self.identity().name.clone(),
+            what: "generate replies",
+        })
+    }
 
     /// Scores each request; the result has one entry per request, in order.
     ///
     /// # Errors
     ///
     /// As [`Model::generate`].
-    fn log_likelihood(&mut self, requests: &[Request]) -> Result<Vec<LogLikelihood>, ModelError>;
+    fn log_likelihood(&mut self, requests: &[Request]) -> Result<Vec<LogLikelihood>, ModelError> {
+        let _ = requests;
+        Err(ModelError::Unsupported {
+            model: self.identity().name.clone(),
+            what: "score continuations",
+        })
+    }
+
+    /// Returns how many questions it likes to be given at once; results do not depend on it.
+    fn preferred_batch(&self) -> usize {
+        1
+    }
+
+    /// Returns the name of the kernel set its numbers come from; `none` without a network.
+    fn kernel_set(&self) -> &str {
+        "none"
+    }
+}
+
+/// What [`open`] may need besides the name of a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenOptions<'a> {
+    /// The exam it will be asked; canned and recorded answers refer to its questions.
+    pub exam: Option<&'a Exam>,
+}
+
+/// A model ready to answer.
+pub struct Opened {
+    /// The model.
+    pub model: Box<dyn Model>,
+    /// Folder of its files, `None` where it has none.
+    pub path: Option<PathBuf>,
+}
+
+/// Opens the model named by `spec`:
+///
+/// - `replay:FILE`: recorded answers, one [`RecordedAnswer`] a line;
+/// - `stub:BEHAVIOUR`: canned replies, see [`Behaviour`];
+/// - a folder, or `hf:ORG/NAME[@REVISION]`: a checkpoint.
+///
+/// # Errors
+///
+/// [`ModelError::Load`] says what is wrong with the name or the file.
+pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError> {
+    let load = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Load {
+        path: spec.to_owned(),
+        source,
+    };
+    if let Some(behaviour) = spec.strip_prefix("stub:") {
+        let exam = options.exam.ok_or_else(|| load("a stub needs an exam".into()))?;
+        let model = Box::new(Stub::parse(behaviour, exam).map_err(|error| load(error.into()))?);
+        return Ok(Opened { model, path: None });
+    }
+    if let Some(file) = spec.strip_prefix("replay:") {
+        let file = Path::new(file);
+        let model = Box::new(Replay::open(file, options.exam)?);
+        return Ok(Opened { model, path: file.parent().map(Path::to_owned) });
+    }
+    Err(load("checkpoints cannot be opened yet; use `replay:FILE` or `stub:BEHAVIOUR`".into()))
 }
 
 /// Why a model gave no answer.

@@ -1,11 +1,11 @@
 //! The records of a run directory. Their field names are the format: see `FORMAT_VERSION`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    exam::{Letter, QuestionId},
+    exam::{Baselines, Letter, QuestionId},
     protocol::{FinishReason, Outcome, Reading},
 };
 
@@ -27,7 +27,7 @@ pub struct ModelIdentity {
     pub tokenizer_sha256: Option<String>,
     /// Number format the network computes in, e.g. `f32`, `bf16`, `int8`.
     pub dtype: Option<String>,
-    /// Each file read: path as given, sha256, size.
+    /// Each file read, in the order of their names.
     pub files: Vec<FileIdentity>,
 }
 
@@ -47,7 +47,7 @@ pub struct FileIdentity {
 pub struct Manifest {
     /// [`FORMAT_VERSION`] of the writer.
     pub format_version: u32,
-    /// First 16 hex digits of the sha256 over model, exam, protocol, seed and selection.
+    /// See [`Manifest::derive_run_id`]: equal ids, equal attempts.
     pub run_id: String,
     /// Who answered.
     pub model: ModelIdentity,
@@ -57,7 +57,7 @@ pub struct Manifest {
     pub protocol: ProtocolIdentity,
     /// Seed of the run; with question id and attempt it fixes every draw.
     pub seed: u64,
-    /// Questions chosen out of the exam, and why the others were not asked.
+    /// What was left out, and why.
     pub selection: Selection,
     /// Name of the kernel set, e.g. `avx512vnni`; `none` without a network.
     pub kernel_set: String,
@@ -65,8 +65,14 @@ pub struct Manifest {
     pub tool: ToolIdentity,
     /// Where it ran.
     pub machine: Machine,
+    /// Folder of the model's files, where they can be hashed again; nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_path: Option<PathBuf>,
     /// UTC, RFC 3339.
     pub started_at: String,
+    /// UTC, RFC 3339, each time the run was taken up again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resumed_at: Vec<String>,
     /// UTC, RFC 3339; `None` until every question has its outcome.
     pub ended_at: Option<String>,
     /// Arguments of the command, for the reader; nothing depends on them.
@@ -100,8 +106,22 @@ pub struct ProtocolIdentity {
 pub struct Selection {
     /// Excluded items (images), with the reason.
     pub excluded: BTreeMap<QuestionId, String>,
-    /// Items that this run does not ask: by the protocol, by `--limit`, by `--shard`.
+    /// Items that this run does not ask, with the reason: the protocol, a limit, a choice of
+    /// questions, another shard.
     pub not_run: BTreeMap<QuestionId, String>,
+    /// Which part of the run this is; `None` for the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
+}
+
+/// Part `index` of `of`: of the questions to ask, in exam order and counted from 0, those whose
+/// position leaves the remainder `index - 1` when divided by `of`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    /// From 1 to `of`.
+    pub index: usize,
+    /// Number of parts.
+    pub of: usize,
 }
 
 /// Which program.
@@ -253,17 +273,6 @@ pub struct Accuracies {
     pub letter: Option<Proportion>,
 }
 
-/// Scores that need no model, over the questions asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Baselines {
-    /// Mean of 1 / (number of options).
-    pub uniform: f64,
-    /// The constant letter that is right most often, and its share.
-    pub best_constant: (Letter, f64),
-    /// Share right when the longest option is always taken, ties to the first.
-    pub longest_option: f64,
-}
-
 /// One part of a run: the whole of it, or one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Part {
@@ -279,6 +288,19 @@ pub struct Part {
     pub accuracy_at_attempt: Vec<Proportion>,
     /// Questions by the number of attempts they took; index 0 is one attempt.
     pub attempts_histogram: Vec<usize>,
+    /// What asking again changed.
+    pub retries: RetryEffect,
+}
+
+/// How much of a score was bought by asking again: the last attempt against the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryEffect {
+    /// Questions asked more than once.
+    pub retried: usize,
+    /// Of these, right at last and not at first.
+    pub gained: usize,
+    /// Of these, right at first and not at last.
+    pub lost: usize,
 }
 
 /// `summary.json`.

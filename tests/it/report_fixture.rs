@@ -109,7 +109,7 @@ pub(crate) fn run(label: &str, salt: usize) -> RunRecords {
     let protocol = ProtocolIdentity { id: "strict-v1".into(), sha256: "5a".repeat(32) };
     let mut run = RunRecords {
         label: label.to_owned(),
-        manifest: manifest(label, &protocol, Selection { excluded, not_run }),
+        manifest: manifest(label, &protocol, Selection { excluded, not_run, shard: None }),
         questions,
         protocol_toml: "id = \"strict-v1\"\n".into(),
         attempts,
@@ -217,7 +217,9 @@ fn manifest(label: &str, protocol: &ProtocolIdentity, selection: Selection) -> M
             mem_bytes: 1 << 34,
             os: "Linux 6".into(),
         },
+        model_path: None,
         started_at: "2026-01-01T00:00:00Z".into(),
+        resumed_at: Vec::new(),
         ended_at: Some("2026-01-01T00:01:00Z".into()),
         command_line: vec!["medharness".into(), "eval".into()],
     }
@@ -270,6 +272,7 @@ fn part(run: &RunRecords, name: &str) -> Part {
         ledger,
         accuracy_at_attempt: Vec::new(),
         attempts_histogram: vec![30, 3],
+        retries: RetryEffect::default(),
     }
 }
 

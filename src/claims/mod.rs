@@ -1,0 +1,3 @@
+//! What runs and printed tables allow to be said.
+
+pub mod runs;
