@@ -9,6 +9,7 @@ mod diverge;
 mod error;
 mod eval;
 mod exam;
+mod export;
 mod gate;
 mod junit;
 mod merge_runs;
@@ -78,6 +79,13 @@ pub enum Command {
     /// Compares what both have answered; a run need not be complete. Exit code 0 whether they part
     /// or not: the result says it.
     Diverge(diverge::Args),
+    /// Write a run in the format of another harness
+    ///
+    /// `lm-eval` writes results_{date}.json and samples_{task}_{date}.jsonl of
+    /// lm-evaluation-harness; `inspect` writes an EvalLog (version 2, plain JSON) that `inspect
+    /// view` opens. Unparsed and errored questions count as wrong there, as those harnesses have
+    /// it; what they have no place for stands under `medharness` or `metadata`. Prints the paths.
+    Export(export::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
     /// Print a shell's completion script
@@ -107,6 +115,7 @@ impl Cli {
             Command::Compare(args) => compare::run(&args, context),
             Command::Gate(args) => gate::run(&args, context),
             Command::Diverge(args) => diverge::run(&args, context),
+            Command::Export(args) => export::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }

@@ -6,6 +6,7 @@
 
 mod csv;
 mod error;
+pub mod export;
 mod fields;
 mod fill;
 pub mod format;

@@ -22,6 +22,7 @@ mod exam_check;
 mod exam_formats;
 mod exam_properties;
 mod exam_real;
+mod export;
 mod gate;
 mod html_browser;
 mod layers;
