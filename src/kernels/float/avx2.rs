@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 
 use half::{bf16, f16};
 
-use super::{AttendBackward, Kernels, KeyValues, LANES, scalar};
+use super::{AttendBackward, Kernels, KeyValues, LANES, Level, scalar};
 
 /// Returns the AVX2 set, or `None` where the CPU lacks AVX2, FMA or F16C.
 pub(super) fn kernels() -> Option<Kernels> {
@@ -16,6 +16,7 @@ pub(super) fn kernels() -> Option<Kernels> {
         && std::is_x86_feature_detected!("f16c"))
     .then_some(Kernels {
         name: "avx2",
+        level: Level::Avx2,
         // SAFETY: these closures leave this function only after the features were detected.
         tile_f32: |rows, x, w, acc| unsafe { tile_f32(rows, x, w, acc) },
         // SAFETY: as above.

@@ -7,13 +7,14 @@ use std::arch::x86_64::{
 
 use half::{bf16, f16};
 
-use super::{AttendBackward, Kernels, KeyValues, LANES, scalar};
+use super::{AttendBackward, Kernels, KeyValues, LANES, Level, scalar};
 
 /// Returns the AVX-512 set, or `None` where the CPU lacks AVX-512F.
 pub(super) fn kernels() -> Option<Kernels> {
     (std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("fma")).then_some(
         Kernels {
             name: "avx512f",
+            level: Level::Avx512,
             // SAFETY: these closures leave this function only after the features were detected.
             tile_f32: |rows, x, w, acc| unsafe { tile_f32(rows, x, w, acc) },
             // SAFETY: as above.

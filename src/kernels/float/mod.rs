@@ -17,6 +17,8 @@ use std::sync::LazyLock;
 
 use half::{bf16, f16};
 
+use super::Level;
+
 /// Outputs that one panel of packed weights holds side by side.
 pub const LANES: usize = 32;
 
@@ -47,6 +49,8 @@ pub struct KeyValues<'a> {
 pub struct Kernels {
     /// Name written into run records, e.g. `avx512f`.
     pub name: &'static str,
+    /// What a processor must have for it.
+    pub level: Level,
     tile_f32: Tile<f32>,
     tile_f16: Tile<f16>,
     tile_bf16: Tile<bf16>,
@@ -75,10 +79,13 @@ pub struct AttendBackward<'a> {
 }
 
 impl Kernels {
-    /// Returns the set this process uses, chosen on first call: the widest the CPU has.
+    /// Returns the set this process uses: the widest the CPU has within [`Level::limit`].
     pub fn get() -> &'static Self {
         static CHOSEN: LazyLock<Kernels> = LazyLock::new(|| {
-            *Kernels::available().last().expect("scalar kernels are always present")
+            let limit = Level::limit().unwrap_or_default();
+            let sets = Kernels::available();
+            let chosen = sets.iter().rev().find(|set| limit.is_none_or(|limit| set.level <= limit));
+            *chosen.expect("scalar kernels are always present")
         });
         &CHOSEN
     }
@@ -88,6 +95,7 @@ impl Kernels {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "one set only"))]
         let mut sets = vec![Self {
             name: "scalar",
+            level: Level::Scalar,
             tile_f32: scalar::tile,
             tile_f16: scalar::tile,
             tile_bf16: scalar::tile,

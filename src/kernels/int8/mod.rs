@@ -1,0 +1,123 @@
+//! Products of int8 matrices, exact, and of floats with an int8 matrix, for LLM.int8().
+//!
+//! Each kernel has a scalar version that *defines* the result, one file per instruction set, and a
+//! field in [`Kernels`]. Integer kernels, the conversions and the f32 products equal the scalar
+//! version bit for bit on every set: each output is one chain of operations in a fixed order,
+//! vectors only hold several outputs. The bf16 products state their bound. Threads share out
+//! whole chains, so results do not depend on their number. What the codes mean is left to `quant`.
+
+mod packed;
+mod product;
+mod scalar;
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vendor intrinsics, each with its SAFETY comment")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "vendor intrinsics, each with its SAFETY comment")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "vendor intrinsics, each with its SAFETY comment")]
+mod neon;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::LazyLock;
+
+use super::Level;
+use packed::Line;
+pub use packed::{GROUP, MAX_INPUTS, PANEL, PackError, PackedInt8};
+pub use product::{Precision, Sums};
+
+/// Packed activations, a panel, lines that come next, the panel's corrections, the sums.
+type Int8Tile = fn(&[u8], &[Line], &[Line], &[i32; PANEL], &mut [[i32; PANEL]]);
+/// Packed rows, a block of the other operand, the sums.
+type Bf16Tile = fn(&[[u16; 2]], &[[[u16; 2]; PANEL]], &mut [[f32; PANEL]]);
+/// f32 rows, the same in bf16.
+type PairRows = fn(&[[f32; PANEL]], &mut [[[u16; 2]; PANEL]]);
+
+/// One implementation of every kernel.
+///
+/// Fields are the tile functions of one instruction set; the products built of them are methods
+/// (see [`Kernels::int8_product`]).
+#[derive(Clone, Copy)]
+pub struct Kernels {
+    /// Name written into run records, e.g. `avx512vnni`.
+    pub name: &'static str,
+    /// What a processor must have for it.
+    pub level: Level,
+    /// Heights of the tiles its functions take, tallest first.
+    heights: &'static [usize],
+    /// What is added to the codes of the left operand on packing, and taken off by `corrections`.
+    shift: u8,
+    int8_tile: Int8Tile,
+    bf16_tile: Bf16Tile,
+    spread_rows: fn(&[Line], &mut [[f32; PANEL]]),
+    spread_columns: fn(&[Line], &mut [[f32; PANEL]]),
+    pair_rows: PairRows,
+    dequantize_row: fn(&[i32], f32, &[f32], f32, &mut [f32]),
+    absmax_below: fn(&[f32], f32) -> f32,
+    quantize_row: fn(&[f32], f32, f32, &mut [i8]),
+}
+
+impl Kernels {
+    /// Returns the set this process uses: the fastest there is within [`Level::limit`].
+    pub fn get() -> &'static Self {
+        static CHOSEN: LazyLock<Kernels> = LazyLock::new(|| {
+            let limit = Level::limit().unwrap_or_default();
+            let sets = Kernels::available();
+            let chosen = sets.iter().rev().find(|set| limit.is_none_or(|limit| set.level <= limit));
+            *chosen.expect("the scalar set is always there")
+        });
+        &CHOSEN
+    }
+
+    /// Returns every set this processor can run, `scalar` first, the fastest last.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use medharness::kernels::int8::Kernels;
+    ///
+    /// assert_eq!(Kernels::available()[0].name, "scalar");
+    /// ```
+    pub fn available() -> Vec<Self> {
+        #[cfg_attr(
+            not(any(target_arch = "x86_64", target_arch = "aarch64")),
+            expect(unused_mut, reason = "only the scalar set")
+        )]
+        let mut sets = vec![scalar::KERNELS];
+        #[cfg(target_arch = "x86_64")]
+        {
+            sets.extend(avx2::kernels());
+            sets.extend(avx512::kernels());
+        }
+        #[cfg(target_arch = "aarch64")]
+        sets.extend(neon::kernels());
+        sets
+    }
+
+    /// Returns the largest magnitude in `x` that is below `limit`, 0 if there is none.
+    pub fn absmax_below(&self, x: &[f32], limit: f32) -> f32 {
+        (self.absmax_below)(x, limit)
+    }
+
+    /// Writes `round_half_even(x * scale)` where `|x| < limit`, else 0.
+    ///
+    /// The caller keeps the products of those elements within -127.5 to 127.5.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    pub fn quantize_row(&self, x: &[f32], scale: f32, limit: f32, out: &mut [i8]) {
+        assert_eq!(x.len(), out.len(), "one code an element");
+        (self.quantize_row)(x, scale, limit, out);
+    }
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernels({})", self.name)
+    }
+}
