@@ -13,6 +13,7 @@ pub mod llama;
 pub mod models;
 pub mod protocol;
 pub mod reports;
+pub mod quant;
 pub mod stats;
 pub mod store;
 pub mod train;

@@ -34,6 +34,7 @@ mod llama_support;
 mod llama_synth;
 mod protocol;
 mod protocol_strict;
+mod quant_linear;
 mod randomness;
 mod report;
 mod report_fixture;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use half::{f16, slice::HalfFloatSliceExt};
 use rayon::prelude::*;
 
 use super::{
@@ -29,6 +30,8 @@ pub enum Precision {
     /// f32 operands, one fused multiply-add a step, in order: the same bits on every set.
     #[default]
     F32,
+    /// The int8 side rounded to half precision, then as [`Self::F32`]: the caller rounds the other.
+    F16,
     /// Operands rounded to bf16. Sets differ in the rounding of a step, by at most
     /// `2 * steps * f32::EPSILON * sum |a| |b|`; subnormal products may count as zero.
     Bf16,
@@ -190,7 +193,7 @@ impl Kernels {
         let work = rows * steps * PANEL;
         let blocks = || (0..steps).step_by(BLOCK_STEPS).map(|s| s..steps.min(s + BLOCK_STEPS));
         match precision {
-            Precision::F32 => {
+            Precision::F32 | Precision::F16 => {
                 let (floats, tiles) = (float::Kernels::get(), tiles(rows, &float::TILE_ROWS));
                 let a = pack_steps(a, width, steps, &tiles, |a| a);
                 each_panel(&mut data, rows, work, |panel, out| {
@@ -198,6 +201,9 @@ impl Kernels {
                     for range in blocks() {
                         let block = &mut block[..range.len()];
                         fill(panel, range.clone(), block);
+                        if precision == Precision::F16 {
+                            round_to_half(block.as_flattened_mut());
+                        }
                         for tile in &tiles {
                             let at = tile.start * steps + range.start * tile.len();
                             let a = &a[at..][..range.len() * tile.len()];
@@ -280,6 +286,14 @@ fn pack_pairs(a: &[f32], width: usize, steps: usize, tiles: &[Range<usize>]) -> 
         }
     }
     pairs
+}
+
+fn round_to_half(block: &mut [f32]) {
+    let mut half = [f16::ZERO; PANEL];
+    for row in block.chunks_exact_mut(PANEL) {
+        half.convert_from_f32_slice(row);
+        half.convert_to_f32_slice(row);
+    }
 }
 
 /// Splits `rows` into tiles of these heights, tallest first, down to 1.
