@@ -16,6 +16,7 @@ mod merge_runs;
 mod note;
 mod output;
 mod page;
+mod quantize;
 mod summary;
 mod tokenize;
 mod verify;
@@ -24,6 +25,7 @@ use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::kernels::Level;
 pub use error::CommandError;
 pub use output::Format;
 
@@ -88,6 +90,13 @@ pub enum Command {
     Export(export::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
+    /// Write a checkpoint with int8 weights
+    ///
+    /// The linear layers of all blocks become int8 codes with one scale a row, with the bits of
+    /// bitsandbytes; embeddings, norms, biases and the output matrix stay as they are. transformers
+    /// loads the result with bitsandbytes. Memory holds a few rows of one tensor at a time. An
+    /// interrupted run continues with the first unfinished file when it is called again.
+    Quantize(quantize::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
@@ -107,6 +116,8 @@ impl Cli {
     ///
     /// [`CommandError`] with the exit code to end with.
     pub fn run(self, context: &mut Context<'_>) -> Result<(), CommandError> {
+        // A misspelt limit would change numbers silently.
+        Level::limit().map_err(CommandError::input)?;
         match self.command {
             Command::Exam(args) => exam::run(&args, context),
             Command::Eval(args) => eval::run(&args, context),
@@ -117,6 +128,7 @@ impl Cli {
             Command::Diverge(args) => diverge::run(&args, context),
             Command::Export(args) => export::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
+            Command::Quantize(args) => quantize::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }
     }

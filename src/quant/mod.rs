@@ -9,15 +9,21 @@
 //! equal (`golden/make/quant_int8.py`).
 
 mod activation;
+mod adamw8;
+mod blockwise;
 mod bound;
 mod dtype;
+mod file;
 mod linear;
 mod op;
 mod weight;
 
 pub use activation::{Activations, OUTLIER_THRESHOLD};
+pub use adamw8::{AdamW8bit, MIN_8BIT_SIZE, Moments8bit};
+pub use blockwise::{BLOCK, Blockwise, Map};
 pub use bound::ErrorBound;
 pub use dtype::Dtype;
+pub use file::{TensorFile, TensorSpec, quantization_config, write_whole};
 pub use linear::{Arithmetic, Int8Linear};
 pub use op::int8_linear;
 pub use weight::{Int8Weight, quantize_rows};
@@ -65,5 +71,5 @@ pub enum QuantError {
     Pack(#[from] PackError),
 }
 
-/// 1/127 as bitsandbytes writes it.
-const RECIPROCAL_127: f32 = 7.874_015_6e-3;
+/// What bitsandbytes writes as 7.874015718698502e-3.
+const RECIPROCAL_127: f32 = 1.0 / 127.0;

@@ -120,12 +120,13 @@ fn cases(golden: &Golden) -> Vec<(String, Int8Linear)> {
     for name in names {
         let weight = golden.floats(&format!("{name}.weight"));
         let shape = golden.shape(&format!("{name}.weight"));
-        let weight = Arc::new(Int8Weight::quantize(&weight, shape[0], shape[1]).unwrap());
+        let weight =
+            Arc::new(Int8Weight::quantize(&weight, shape[0], shape[1]).expect("a golden shape"));
         for (short, dtype) in [("f32", Dtype::F32), ("f16", Dtype::F16), ("bf16", Dtype::Bf16)] {
             let key = format!("{name}.{short}");
             let bias = tensors.tensor(&format!("{key}.bias")).is_ok();
             let bias = bias.then(|| golden.floats(&format!("{key}.bias")));
-            let mut layer = Int8Linear::new(Arc::clone(&weight), bias).unwrap();
+            let mut layer = Int8Linear::new(Arc::clone(&weight), bias).expect("a golden shape");
             layer.dtype = dtype;
             cases.push((key, layer));
         }
@@ -334,14 +335,15 @@ fn planted(columns: usize, outputs: usize, inputs: usize, tokens: usize) -> (Vec
 
 /// Largest and mean error, beside the largest and mean bound.
 fn line(name: &str, layer: &Int8Linear, x: &[f32], weight: &[f32]) -> String {
-    let bound = ErrorBound::new(layer, x, weight).unwrap();
-    let y = layer.forward(x).unwrap();
+    let bound = ErrorBound::new(layer, x, weight).expect("finite");
+    let y = layer.forward(x).expect("finite");
     let errors: Vec<f64> =
         y.iter().zip(&bound.exact).map(|(y, exact)| (f64::from(*y) - exact).abs()).collect();
     for (at, (error, bound)) in errors.iter().zip(&bound.bounds).enumerate() {
         assert!(error <= bound, "{name}, element {at}: error {error:e}, bound {bound:e}");
     }
-    let outliers = Activations::quantize(x, layer.weight().inputs(), layer.threshold).unwrap();
+    let outliers =
+        Activations::quantize(x, layer.weight().inputs(), layer.threshold).expect("finite");
     let largest = |x: &[f64]| x.iter().fold(0.0, |a: f64, &b| a.max(b));
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
     format!(
