@@ -1,6 +1,6 @@
 """Makes golden/stats/*.csv: values of scipy and statsmodels that src/stats must reproduce.
 
-Run:  python golden/make/stats.py            (from the project's folder; about a minute)
+Run:  python golden/make/stats.py            (from the project's folder; seconds)
 Made with python 3, numpy, scipy and statsmodels at the versions named in each file's first line;
 another version may move the last digit, which the tests' tolerance allows.
 

@@ -3,6 +3,7 @@
 //! stdout carries the result, stderr progress and messages. Exit codes: 0 done, 1 a check did not
 //! hold, 2 usage or bad input, 3 failed inside.
 
+mod audit;
 mod compare;
 mod completions;
 mod diverge;
@@ -97,6 +98,8 @@ pub enum Command {
     /// loads the result with bitsandbytes. Memory holds a few rows of one tensor at a time. An
     /// interrupted run continues with the first unfinished file when it is called again.
     Quantize(quantize::Args),
+    /// Audit a printed table of accuracies: denominators, counts, intervals, claims
+    Audit(audit::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
@@ -129,6 +132,7 @@ impl Cli {
             Command::Export(args) => export::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Quantize(args) => quantize::run(&args, context),
+            Command::Audit(args) => audit::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }
     }

@@ -4,6 +4,7 @@
 //! stands beside the protocol that made it (`id@hash`), and no accuracy is printed from a ledger
 //! that does not add up.
 
+pub mod audit;
 mod csv;
 mod error;
 pub mod export;

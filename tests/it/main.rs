@@ -14,7 +14,9 @@
 mod support;
 
 mod adamw;
+mod audit;
 mod browser;
+mod claims;
 mod command_line;
 mod compare;
 mod eval;
