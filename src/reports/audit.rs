@@ -59,7 +59,7 @@ fn denominators(page: &mut Page, audit: &Audit) {
     let settings = &audit.settings;
     page.heading("Which number of questions N explains the printed digits");
     page.line(&format!(
-        "k/N fits if it rounds to the digits. {} from {} to {}; p: chance of as many fits by accident.",
+        "k/N fits if it rounds to the digits. {} from {} to {}; p: chance of so many fits.",
         many(settings.candidates, "candidate"),
         settings.from,
         settings.to
