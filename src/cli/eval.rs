@@ -84,7 +84,8 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         seed: Seed(args.seed),
         choice: choice(args),
         batch: args.batch.map(usize::from),
-        model_path: opened.path,
+        // Absolute, so that `verify` finds the files from anywhere.
+        model_path: opened.path.and_then(|path| std::path::absolute(path).ok()),
         command_line: std::env::args().collect(),
         ..Evaluation::new(&exam, &protocol)
     };

@@ -90,6 +90,8 @@ pub(super) fn line<T: Serialize>(record: &T) -> Vec<u8> {
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
+    /// Length of what was written whole.
+    len: u64,
 }
 
 impl Journal {
@@ -107,17 +109,24 @@ impl Journal {
             .map_err(io("create", path))?;
         file.set_len(keep).map_err(io("cut", path))?;
         file.seek(SeekFrom::Start(keep)).map_err(io("seek in", path))?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, len: keep })
     }
 
     /// Appends one line a record, in one write.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Io`]; part of the lines may then be there, to be cut by the next writer.
+    /// [`StoreError::Io`]. What was written of the lines is cut again, here if the system lets
+    /// us, else by the next writer.
     pub(super) fn append<T: Serialize>(&mut self, records: &[T]) -> Result<(), StoreError> {
         let lines: Vec<u8> = records.iter().flat_map(line).collect();
-        self.file.write_all(&lines).map_err(io("write", &self.path))
+        if let Err(error) = self.file.write_all(&lines) {
+            let cut = self.file.set_len(self.len);
+            let _ = cut.and_then(|()| self.file.seek(SeekFrom::Start(self.len)));
+            return Err(io("write", &self.path)(error));
+        }
+        self.len += lines.len() as u64;
+        Ok(())
     }
 
     /// Makes what was appended durable.
@@ -191,6 +200,7 @@ mod tests {
             let mut journal = Journal {
                 path: path.into(),
                 file: OpenOptions::new().write(true).open(path).unwrap(),
+                len: 0,
             };
             let error = journal.append(&[1]).unwrap_err();
             assert_eq!(error.to_string(), "cannot write `/dev/full`");
