@@ -18,6 +18,7 @@ mod note;
 mod output;
 mod page;
 mod quantize;
+mod rescore;
 mod summary;
 mod tokenize;
 mod verify;
@@ -89,6 +90,8 @@ pub enum Command {
     /// view` opens. Unparsed and errored questions count as wrong there, as those harnesses have
     /// it; what they have no place for stands under `medharness` or `metadata`. Prints the paths.
     Export(export::Args),
+    /// Read recorded answers by any reading rule, or by all of them side by side
+    Rescore(rescore::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
     /// Write a checkpoint with int8 weights
@@ -133,6 +136,7 @@ impl Cli {
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Quantize(args) => quantize::run(&args, context),
             Command::Audit(args) => audit::run(&args, context),
+            Command::Rescore(args) => rescore::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),
         }
     }

@@ -2,12 +2,13 @@
 //!
 //! Guarantees that the run's bytes depend on exam, protocol, model, seed and selection alone: not
 //! on batch size, nor on how often it was interrupted, nor on the number of shards. Reading replies
-//! is left to `protocol`, counting to `store`.
+//! is left to `protocol`, counting to `store`. [`rescore`] reads recorded replies by other rules.
 
 mod asking;
 mod choice;
 mod diverge;
 mod evaluation;
+pub mod rescore;
 
 use thiserror::Error;
 

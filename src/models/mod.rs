@@ -3,6 +3,7 @@
 //! A backend implements [`Model`]; the evaluator knows only this trait, so canned replies drive
 //! the same code as a 13B checkpoint. Prompts come rendered, replies are read elsewhere.
 
+mod recorded;
 mod replay;
 mod stub;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use recorded::{Mark, Options, Recorded, RecordedError, Shape, Transcript};
 pub use replay::{RecordedAnswer, Replay, ReplayError};
 pub use stub::{Behaviour, Stub};
 

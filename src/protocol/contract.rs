@@ -276,13 +276,17 @@ impl Protocol {
         })
     }
 
-    /// Reads a reply by the protocol's rule.
-    pub fn read(&self, question: &Question, reply: &str, finish: FinishReason) -> RuleReading {
-        let after = match &*self.reading.after_last {
+    /// Returns the part of a reply that is read: what follows the last `after_last`.
+    pub fn part_read<'t>(&self, reply: &'t str) -> &'t str {
+        match &*self.reading.after_last {
             "" => reply,
             marker => reply.rsplit(marker).next().unwrap_or(reply),
-        };
-        read(self.reading.rule, question, after, finish)
+        }
+    }
+
+    /// Reads a reply by the protocol's rule.
+    pub fn read(&self, question: &Question, reply: &str, finish: FinishReason) -> RuleReading {
+        read(self.reading.rule, question, self.part_read(reply), finish)
     }
 
     /// Reads the scores of a question's options, one per option in printed order.

@@ -7,6 +7,7 @@
 mod argmax;
 mod contract;
 mod prompt;
+mod repetition;
 mod rules;
 mod strict;
 
@@ -18,6 +19,7 @@ pub use contract::{
     AskAgain, Attempts, Continuation, Decoding, Denominator, Protocol, ProtocolError, ReadingRule,
 };
 pub use prompt::PromptTemplate;
+pub use repetition::{Repetition, repetition};
 pub use rules::{RuleId, RuleReading, read};
 pub use strict::{StrictReading, read_strict};
 

@@ -3,7 +3,7 @@
 use super::{AttemptRecord, OptionScore};
 use crate::{
     exam::{Letter, Question},
-    protocol::{Decoding, FinishReason, Outcome, Protocol, Reading, Reason, Score},
+    protocol::{Decoding, FinishReason, Outcome, Protocol, Reading, Reason, Score, repetition},
 };
 
 /// What a protocol makes of one attempt.
@@ -88,37 +88,10 @@ pub fn judge(
     }
 }
 
-/// Longest phrase whose repetition is a loop, in words; in characters where there are few words.
-const LONGEST_PHRASE: usize = 8;
-/// Fewest repetitions that make a loop.
-const FEWEST_REPETITIONS: usize = 4;
-
-/// Returns whether the reply was not ended by the model itself and loops to its end: one phrase of
-/// up to 8 words, or of up to 8 characters, fills its second half, at least 4 times.
+/// Returns whether the reply was not ended by the model itself and ends in a loop.
 fn is_degenerate(text: &str, finish_reason: FinishReason) -> bool {
-    if !matches!(finish_reason, FinishReason::Length | FinishReason::Unknown) {
-        return false;
-    }
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let characters: Vec<char> = text.trim().chars().collect();
-    loops(&words) || (words.len() <= 2 && loops(&characters))
-}
-
-/// Whether the second half of `units` has a short period. The last repetition may be cut.
-fn loops<T: PartialEq>(units: &[T]) -> bool {
-    (1..=LONGEST_PHRASE).any(|period| {
-        let repeated = units
-            .iter()
-            .zip(units.iter().skip(period))
-            .rev()
-            .take_while(|(unit, next)| unit == next)
-            .count();
-        let looped = repeated + period;
-        repeated > 0
-            && looped >= FEWEST_REPETITIONS * period
-            && looped >= 2 * FEWEST_REPETITIONS
-            && 2 * looped >= units.len()
-    })
+    matches!(finish_reason, FinishReason::Length | FinishReason::Unknown)
+        && repetition(text).is_some()
 }
 
 #[cfg(test)]

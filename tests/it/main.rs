@@ -43,6 +43,8 @@ mod quantize;
 mod randomness;
 mod report;
 mod report_fixture;
+mod rescore;
+mod rescore_real;
 mod rows;
 mod rules;
 mod run_directory;
