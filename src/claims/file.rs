@@ -46,6 +46,17 @@ impl<'a> File<'a> {
         })
     }
 
+    /// Complains about a name that is empty or would break the line or screen it is printed on.
+    pub(super) fn check_name(&self, at: &Spanned<String>, what: &str) -> Result<(), ClaimsError> {
+        match at.get_ref() {
+            name if name.trim().is_empty() => Err(self.wrong(at, what, "is empty")),
+            name if name.chars().any(char::is_control) => {
+                Err(self.wrong(at, what, "holds a line break or control character"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Complains about `at`.
     pub(super) fn wrong<T>(
         &self,

@@ -165,7 +165,7 @@ pub struct Source {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTable {
-    name: Option<String>,
+    name: Option<Spanned<String>>,
     #[serde(default)]
     unit: Unit,
     candidates: Option<Spanned<Candidates>>,
@@ -233,6 +233,7 @@ impl Table {
         let mut rows = Vec::with_capacity(raw.row.len());
         let mut names = BTreeMap::new();
         for row in &raw.row {
+            file.check_name(&row.model, "model")?;
             let model = row.model.get_ref();
             if names.insert(model.clone(), ()).is_some() {
                 return Err(file.wrong(&row.model, format!("row \"{model}\""), "named twice"));
@@ -247,7 +248,10 @@ impl Table {
         if rows.iter().all(|row| row.values.iter().all(Option::is_none)) {
             return Err(file.wrong_as_a_whole("no row prints an accuracy: nothing to audit"));
         }
-        let name = raw.name.unwrap_or_else(|| name.to_owned());
+        if let Some(name) = &raw.name {
+            file.check_name(name, "name")?;
+        }
+        let name = raw.name.map_or_else(|| name.to_owned(), Spanned::into_inner);
         Ok(Self { name, unit: raw.unit, candidates, columns, rows, sources: raw.source })
     }
 
@@ -316,6 +320,7 @@ fn columns(file: &File<'_>, raw: Vec<RawColumn>) -> Result<Vec<Column>, ClaimsEr
     }
     let mut columns: Vec<Column> = Vec::with_capacity(raw.len());
     for column in raw {
+        file.check_name(&column.name, "column name")?;
         let name = column.name.get_ref();
         let field = format!("column \"{name}\"");
         if columns.iter().any(|other| other.name == *name) {

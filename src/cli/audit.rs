@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{CommandError, Context, Format};
 use crate::{
-    claims::{Audit, Table},
+    claims::{Audit, ClaimsError, Table},
     reports,
 };
 
@@ -67,9 +67,7 @@ const HINT: &str = "accuracies are texts: \"0.473\", or \"47.3\" with unit = \"p
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
     let table = match &args.table {
         None => Table::paper(),
-        Some(path) => {
-            Table::read(path).map_err(|error| CommandError::input(error).with_hint(HINT))?
-        }
+        Some(path) => Table::read(path).map_err(refused)?,
     };
     let audit = Audit::new(&table);
     let result = match args.format {
@@ -78,4 +76,12 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         Format::Markdown => reports::audit::markdown(&audit),
     };
     Ok(context.out.write_all(result.as_bytes())?)
+}
+
+/// The hint is of use only where the form of the table is the trouble.
+fn refused(error: ClaimsError) -> CommandError {
+    match error {
+        ClaimsError::Read { .. } | ClaimsError::Encoding { .. } => CommandError::input(error),
+        _ => CommandError::input(error).with_hint(HINT),
+    }
 }

@@ -155,12 +155,17 @@ fn counts(page: &mut Page, audit: &Audit) {
         page.line(&format!("One letter, right most often: {}.", labels.join(", ")));
     }
     page.line("~ no count fits: the nearest is shown. ? one of several counts that fit.");
-    if letter + base > 0 {
+    let mut kinds = Vec::new();
+    if letter > 0 {
+        kinds.push(format!("+L -L above, below the one letter ({})", many(letter, "test")));
+    }
+    if base > 0 {
+        kinds.push(format!("+B -B above, below its base model ({})", many(base, "test")));
+    }
+    if !kinds.is_empty() {
         page.line(&format!(
-            "+L -L above, below the one letter ({}); +B -B above, below its base model ({}); no \
-             mark: not distinguishable. {}, p < {}.",
-            many(letter, "test"),
-            many(base, "test"),
+            "{}; no mark: not distinguishable. {}, p < {}.",
+            kinds.join("; "),
             capital(audit.settings.test),
             audit.settings.alpha
         ));
