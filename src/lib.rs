@@ -10,6 +10,7 @@ pub mod eval;
 pub mod exam;
 pub mod kernels;
 pub mod llama;
+pub mod lora;
 pub mod models;
 pub mod protocol;
 pub mod quant;

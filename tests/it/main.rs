@@ -35,6 +35,7 @@ mod llama_network;
 mod llama_ops;
 mod llama_support;
 mod llama_synth;
+mod lora;
 mod protocol;
 mod protocol_strict;
 mod quant_adamw;

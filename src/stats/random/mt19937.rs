@@ -55,11 +55,12 @@ impl Mt19937 {
         high << 32 | u64::from(self.next_u32())
     }
 
-    /// Returns a value in `low..high` as `uniform_` draws an f32: 24 random bits, scaled in f32.
+    /// Returns a value in `low..high` as `uniform_` draws an f32: 24 random bits, scaled and shifted in
+    /// one fused operation.
     pub fn uniform(&mut self, low: f32, high: f32) -> f32 {
         const STEP: f32 = 1.0 / 16_777_216.0;
         let unit = (self.next_u32() & 0x00FF_FFFF) as f32 * STEP;
-        unit * (high - low) + low
+        unit.mul_add(high - low, low)
     }
 
     /// Returns `torch.randperm(n)`.
