@@ -101,3 +101,36 @@ fn what_is_no_run_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     medharness().arg("export").arg(folder.path()).args(["--to", "inspect"]).assert().code(2);
 }
+
+#[test]
+fn lm_eval_samples_are_rescored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = exported(folder.path(), "strict-v1", "lm-eval");
+    let samples = folder.path().join("out").join(&files[1].0);
+    let rescored = |path: &Path| {
+        let output = medharness()
+            .arg("rescore")
+            .arg(path)
+            .args(["--rule", "strict-v1", "--format", "json"])
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        json(&String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (ours, theirs) = (rescored(&folder.path().join("run")), rescored(&samples));
+    let strict = |report: &Value| report["rules"][0]["strict"]["successes"].clone();
+    assert_eq!(strict(&ours), strict(&theirs), "{theirs:#}");
+    assert!(strict(&ours).is_u64(), "{ours:#}");
+}
+
+#[test]
+fn scored_lm_eval_samples_have_no_reply() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let files = exported(folder.path(), "mmlu-letter", "lm-eval");
+    let samples = folder.path().join("out").join(&files[1].0);
+    let output = medharness().arg("rescore").arg(samples).args(["--rule", "all"]).output();
+    let output = output.expect("runs");
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("log-likelihoods of options, no reply to read"), "{stderr}");
+}

@@ -4,6 +4,7 @@
 //! names file, line and field. What a reply means is left to `protocol`.
 
 mod fields;
+mod lm_eval;
 mod run;
 mod shapes;
 

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     Mark,
     fields::{Fields, wrong},
+    lm_eval,
 };
 use crate::{
     exam::{Choice, Letter},
@@ -35,6 +36,8 @@ pub enum Shape {
     /// One letter per model and question: `model`, `step`, `question`, `answer`, `gold`, `correct`,
     /// `api_error`.
     Letters,
+    /// lm-evaluation-harness' samples: `doc_id`, `doc`, `target`, `resps`, optional `filter`.
+    LmEval,
     /// A JSON list of free-text replies without answer key: `id`, `instruction`, `response`.
     FreeText,
 }
@@ -44,7 +47,7 @@ impl Shape {
     pub(super) const KNOWN: &str = "id, text (the project's own); question_id, options, answer, \
         generated_text (MMLU-Pro); id, file_text, gold (MIRAGE); qid, prompt, mark, text, gold \
         (medical-reasoning); model, step, question, answer, gold, correct (one letter per model); \
-        id, instruction, response (free text)";
+        doc_id, doc, target, resps (lm-eval samples); id, instruction, response (free text)";
 
     /// Returns the name in reports.
     pub fn name(self) -> &'static str {
@@ -55,6 +58,7 @@ impl Shape {
             Self::Mirage => "mirage",
             Self::MedicalReasoning => "medical-reasoning",
             Self::Letters => "letters",
+            Self::LmEval => "lm-eval",
             Self::FreeText => "free-text",
         }
     }
@@ -62,7 +66,9 @@ impl Shape {
     /// The layout of a record with these fields.
     pub(super) fn of(fields: &Fields<'_>) -> Option<Self> {
         let has = |names: &[&str]| names.iter().all(|name| fields.has(name));
-        Some(if has(&["question_id", "options", "answer"]) {
+        Some(if has(&["doc_id", "doc", "resps"]) {
+            Self::LmEval
+        } else if has(&["question_id", "options", "answer"]) {
             Self::MmluPro
         } else if has(&["id", "file_text"]) {
             Self::Mirage
@@ -87,6 +93,7 @@ impl Shape {
             Self::Mirage => mirage(fields),
             Self::MedicalReasoning => medical_reasoning(fields),
             Self::Letters => letters(fields),
+            Self::LmEval => lm_eval::read(fields),
             Self::FreeText => free_text(fields),
         }
     }
@@ -109,11 +116,11 @@ pub(super) struct Record {
 }
 
 impl Record {
-    fn new(id: String, reply: &str) -> Self {
+    pub(super) fn new(id: String, reply: &str) -> Self {
         Self { id, attempt: 1, reply: Some(reply.to_owned()), ..Self::default() }
     }
 
-    fn label(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub(super) fn label(mut self, name: &str, value: impl Into<String>) -> Self {
         self.labels.insert(name.to_owned(), value.into());
         self
     }
