@@ -17,4 +17,5 @@ pub mod quant;
 pub mod reports;
 pub mod stats;
 pub mod store;
+pub mod study;
 pub mod train;

@@ -18,6 +18,8 @@ mod note;
 mod output;
 mod page;
 mod quantize;
+mod report;
+mod reproduce;
 mod rescore;
 mod summary;
 mod tokenize;
@@ -47,6 +49,14 @@ pub struct Cli {
 /// The commands, in the order of the help text.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Regenerate the paper's table with its audit, beside every row whose weights are here
+    ///
+    /// Without models, everything that needs none is made in seconds: the printed table, which
+    /// counts its digits can mean, the claims about it, other people's figures, and what each
+    /// published rule reads in the same reply. With --models, each row named there is asked the
+    /// exam (continued if it was interrupted), and every cell gets a verdict: reproduced, differs,
+    /// not comparable, not run.
+    Reproduce(reproduce::Args),
     /// Check exam files and convert them to one format
     Exam(exam::Args),
     /// Ask a model an exam under a protocol and record every reply
@@ -83,6 +93,12 @@ pub enum Command {
     /// Compares what both have answered; a run need not be complete. Exit code 0 whether they part
     /// or not: the result says it.
     Diverge(diverge::Args),
+    /// Show runs: results, ledger, every rule's reading, differences, every field of a report
+    ///
+    /// Every number stands beside the protocol that made it. All numbers are worked out again from
+    /// the recorded attempts; where summary.json disagrees, the report is refused with exit code 1.
+    /// The HTML page is one file that loads nothing.
+    Report(report::Args),
     /// Write a run in the format of another harness
     ///
     /// `lm-eval` writes results_{date}.json and samples_{task}_{date}.jsonl of
@@ -125,6 +141,7 @@ impl Cli {
         // A misspelt limit would change numbers silently.
         Level::limit().map_err(CommandError::input)?;
         match self.command {
+            Command::Reproduce(args) => reproduce::run(&args, context),
             Command::Exam(args) => exam::run(&args, context),
             Command::Eval(args) => eval::run(&args, context),
             Command::MergeRuns(args) => merge_runs::run(&args, context),
@@ -132,6 +149,7 @@ impl Cli {
             Command::Compare(args) => compare::run(&args, context),
             Command::Gate(args) => gate::run(&args, context),
             Command::Diverge(args) => diverge::run(&args, context),
+            Command::Report(args) => report::run(&args, context),
             Command::Export(args) => export::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Quantize(args) => quantize::run(&args, context),

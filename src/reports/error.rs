@@ -1,6 +1,10 @@
 //! Why no report was made.
 
+use std::{io, path::PathBuf};
+
 use thiserror::Error;
+
+use crate::store::StoreError;
 
 /// Why no report was made.
 #[derive(Debug, Error)]
@@ -64,5 +68,22 @@ pub enum ReportError {
         got: usize,
         /// What they should.
         expected: usize,
+    },
+    /// The stored numbers are not those of the stored attempts.
+    #[error("summary.json of `{label}` is not what its attempts amount to")]
+    Summary {
+        /// The run.
+        label: String,
+    },
+    /// A run directory cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The report cannot be written.
+    #[error("cannot write `{path}`")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
 }

@@ -345,7 +345,7 @@ fn integrity(report: &Report<'_>, run: &RunReport<'_>, rows: &[Row<'_>]) -> Fill
         ("retried", Field::of(retried)),
         ("imputed", Field::of(imputed)),
         ("warnings", Field::of(warnings)),
-        ("deviations", Field::of(&run.deviations)),
+        ("deviations", Field::of(&records.deviations)),
     ]
 }
 

@@ -35,7 +35,7 @@ pub use html::html;
 pub use json::json;
 pub use markdown::markdown;
 pub use pair::Pair;
-pub use readings::{Read, Readings, RuleTotals, code};
+pub use readings::{Readings, RuleTotals, code};
 pub use records::{Fate, Row, RunRecords, short_label};
 pub use schema::{Group, NOT_REPORTED, SCHEMA, SCHEMA_VERSION};
 pub use table::{TextTable, escape};
@@ -61,29 +61,23 @@ pub struct RunReport<'a> {
     pub readings: Readings,
     /// The printed value it is held against, with the verdict; set by a study.
     pub printed: Option<Value>,
-    /// Known deviations of the protocol from its source.
-    pub deviations: Vec<String>,
 }
 
 /// Above this number of runs only comparisons with the first one are worked out.
 const MAX_RUNS_PAIRED: usize = 12;
 
 impl<'a> Report<'a> {
-    /// Works out what `rules` read in every reply, and how the runs differ.
+    /// Works out what every rule reads in every reply, and how the runs differ.
     ///
     /// # Errors
     ///
     /// [`ReportError::Ledger`] if the counts of a part do not add up.
-    pub fn new(runs: &'a [RunRecords], rules: &[(&str, Read<'_>)]) -> Result<Self, ReportError> {
+    pub fn new(runs: &'a [RunRecords]) -> Result<Self, ReportError> {
         for run in runs {
             records::check_ledgers(run)?;
         }
-        let report = |records| RunReport {
-            records,
-            readings: Readings::of(records, rules),
-            printed: None,
-            deviations: Vec::new(),
-        };
+        let report =
+            |records| RunReport { records, readings: Readings::of(records), printed: None };
         Ok(Self { runs: runs.iter().map(report).collect(), pairs: pairs(runs) })
     }
 

@@ -7,11 +7,8 @@ use serde::Serialize;
 use super::RunRecords;
 use crate::{
     exam::{Letter, Question, QuestionId},
-    protocol::Reading,
+    protocol::{Reading, RuleId, read},
 };
-
-/// Reads one reply to a question.
-pub type Read<'a> = Box<dyn Fn(&str, &Question) -> Reading + 'a>;
 
 /// The readings of one run.
 #[derive(Debug, Clone, Default)]
@@ -43,33 +40,32 @@ pub struct RuleTotals {
 }
 
 impl Readings {
-    /// Reads every reply of `run` by every rule, given as id and function.
-    pub fn of(run: &RunRecords, rules: &[(&str, Read<'_>)]) -> Self {
+    /// Reads every reply of `run` by every rule there is.
+    pub fn of(run: &RunRecords) -> Self {
         let questions: HashMap<&QuestionId, &Question> =
             run.questions.iter().map(|question| (&question.id, question)).collect();
-        let mut totals: Vec<RuleTotals> = rules
+        let names: Vec<String> = RuleId::ALL.map(|rule| rule.to_string()).to_vec();
+        let mut totals: Vec<RuleTotals> = names
             .iter()
-            .map(|(id, _)| RuleTotals { rule: (*id).to_owned(), ..RuleTotals::default() })
+            .map(|rule| RuleTotals { rule: rule.clone(), ..RuleTotals::default() })
             .collect();
         let mut codes = Vec::with_capacity(run.attempts.len());
         for attempt in &run.attempts {
-            let question = questions.get(&attempt.question_id);
             let unread = !attempt.scores.is_empty() || attempt.error.is_some();
-            let Some(question) = question.filter(|_| !unread) else {
+            let Some(question) = questions.get(&attempt.question_id).filter(|_| !unread) else {
                 codes.push(String::new());
                 continue;
             };
-            let mut read = String::with_capacity(rules.len());
-            for ((_, rule), total) in rules.iter().zip(&mut totals) {
-                let reading = rule(&attempt.text, question);
-                read.push(code(reading));
-                if attempt.is_final {
+            let readings = RuleId::ALL
+                .map(|rule| read(rule, question, &attempt.text, attempt.finish_reason).reading);
+            if attempt.is_final {
+                for (total, reading) in totals.iter_mut().zip(readings) {
                     total.count(reading, question.answer);
                 }
             }
-            codes.push(read);
+            codes.push(readings.map(code).iter().collect());
         }
-        Self { rules: rules.iter().map(|(id, _)| (*id).to_owned()).collect(), codes, totals }
+        Self { rules: names, codes, totals }
     }
 }
 

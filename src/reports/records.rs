@@ -2,13 +2,16 @@
 //!
 //! Reads nothing and judges nothing; the files are read and verified by `store`.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    path::{Component, Path, PathBuf},
+};
 
 use super::ReportError;
 use crate::{
     exam::{Question, QuestionId},
     protocol::Outcome,
-    store::{AttemptRecord, Manifest, Summary, Timing},
+    store::{AttemptRecord, Manifest, Run, Summary, Timing, summarise},
 };
 
 /// One run, as its directory holds it.
@@ -22,6 +25,8 @@ pub struct RunRecords {
     pub questions: Vec<Question>,
     /// The protocol's file, byte for byte.
     pub protocol_toml: String,
+    /// What is known to differ between the protocol and its source.
+    pub deviations: Vec<String>,
     /// Every attempt, in the order written.
     pub attempts: Vec<AttemptRecord>,
     /// Wall times; fewer than attempts where some were lost.
@@ -53,6 +58,42 @@ pub struct Row<'a> {
 }
 
 impl RunRecords {
+    /// Reads complete run directories, in order, with their numbers worked out again.
+    ///
+    /// Labels are the folders' names, with as many parents as it takes to tell them apart.
+    ///
+    /// # Errors
+    ///
+    /// [`ReportError::Store`] for a run that cannot be read or is incomplete,
+    /// [`ReportError::Summary`] if its summary is not what its attempts amount to.
+    pub fn read(folders: &[PathBuf]) -> Result<Vec<Self>, ReportError> {
+        let labels = labels(folders);
+        folders.iter().zip(labels).map(|(folder, label)| Self::read_one(folder, label)).collect()
+    }
+
+    fn read_one(folder: &Path, label: String) -> Result<Self, ReportError> {
+        let run = Run::open_complete(folder)?;
+        let summary = summarise(&run)?;
+        if run.summary.as_ref() != Some(&summary) {
+            return Err(ReportError::Summary { label });
+        }
+        Ok(Self::of(label, run, summary))
+    }
+
+    /// Returns a run under a label; `summary` is what [`summarise`] makes of it.
+    pub fn of(label: String, run: Run, summary: Summary) -> Self {
+        Self {
+            label,
+            questions: run.exam.questions,
+            protocol_toml: run.protocol.toml().to_owned(),
+            deviations: run.protocol.departures,
+            manifest: run.manifest,
+            attempts: run.attempts,
+            timings: run.timings,
+            summary,
+        }
+    }
+
     /// Returns one row per question of the exam, in its order.
     pub fn rows(&self) -> Vec<Row<'_>> {
         let mut places: HashMap<&QuestionId, Vec<usize>> = HashMap::new();
@@ -128,4 +169,61 @@ pub(super) fn check_ledgers(run: &RunRecords) -> Result<(), ReportError> {
         }
     }
     Ok(())
+}
+
+/// The shortest ends of the paths that tell them apart; equal paths are numbered.
+fn labels(folders: &[PathBuf]) -> Vec<String> {
+    let parts: Vec<Vec<String>> = folders
+        .iter()
+        .map(|folder| {
+            let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+            let parts = folder.components().filter_map(|part| match part {
+                Component::Normal(name) => Some(name.to_string_lossy().into_owned()),
+                _ => None,
+            });
+            parts.collect()
+        })
+        .collect();
+    let end = |parts: &[String], depth: usize| parts[parts.len().saturating_sub(depth)..].join("/");
+    let mut labels: Vec<String> = parts
+        .iter()
+        .enumerate()
+        .map(|(own, path)| {
+            let alone = |depth: usize| {
+                let mut others = parts.iter().enumerate().filter(|(other, _)| *other != own);
+                others.all(|(_, other)| end(other, depth) != end(path, depth))
+            };
+            let depth = (1..=path.len()).find(|depth| alone(*depth)).unwrap_or(1);
+            end(path, depth)
+        })
+        .collect();
+    for place in 1..labels.len() {
+        let before = labels[..place].iter().filter(|label| **label == labels[place]).count();
+        if before > 0 {
+            labels[place] = format!("{} ({})", labels[place], before + 1);
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels_of(folders: &[&str]) -> Vec<String> {
+        labels(&folders.iter().map(PathBuf::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn labels_are_as_short_as_tells_runs_apart() {
+        assert_eq!(
+            labels_of(&["/r/a/strict", "/r/b/strict", "/r/c"]),
+            ["a/strict", "b/strict", "c"]
+        );
+    }
+
+    #[test]
+    fn the_same_run_twice_is_numbered() {
+        assert_eq!(labels_of(&["/r/a", "/r/a", "/r/a"]), ["a", "a (2)", "a (3)"]);
+    }
 }

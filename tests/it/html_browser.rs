@@ -4,12 +4,15 @@
 
 use std::path::PathBuf;
 
-use medharness::reports::{self, Report};
+use medharness::{
+    protocol::RuleId,
+    reports::{self, Report},
+};
 use serde_json::{Value, json};
 
 use crate::{
     browser::Browser,
-    report_fixture::{HOSTILE, rules, run},
+    report_fixture::{HOSTILE, run},
 };
 
 /// Writes the report of two runs and opens it.
@@ -21,7 +24,7 @@ fn open(width: u32, scheme: &str) -> Option<(Browser, tempfile::TempDir)> {
     let mut runs = vec![run("first", 1), run("second", 4)];
     runs[0].questions[5].text = HOSTILE.to_owned();
     runs[1].questions[5].text = HOSTILE.to_owned();
-    let report = Report::new(&runs, &rules()).unwrap();
+    let report = Report::new(&runs).unwrap();
     std::fs::write(&page, reports::html(&report).unwrap()).unwrap();
     browser.open(&page, width, scheme);
     Some((browser, folder))
@@ -97,14 +100,14 @@ fn an_opened_question_shows_attempts_and_every_rules_reading() {
     let rules = browser.script(
         "return [...document.querySelectorAll('#q-list .rules')].map((list) => list.children.length)",
     );
-    assert_eq!(rules, json!([2, 2]));
+    assert_eq!(rules, json!([RuleId::ALL.len(), RuleId::ALL.len()]));
 }
 
 #[test]
 fn differences_list_the_flips_and_filter_them() {
     let Some((browser, _folder)) = open(1280, "light") else { return };
     let runs = [run("first", 1), run("second", 4)];
-    let reports = Report::new(&runs, &rules()).unwrap();
+    let reports = Report::new(&runs).unwrap();
     let pair = reports.pairs_once().next().unwrap();
     let shown = || browser.script("return document.querySelectorAll('#d-list details').length");
     assert_eq!(shown(), pair.lost + pair.gained);
@@ -179,4 +182,31 @@ fn everything_can_be_reached_and_named_without_a_mouse() {
            .some((c) => c.tagName !== 'TH' || c.scope !== 'col')).map((t) => t.id)",
     );
     assert_eq!(loose, json!([]));
+}
+
+#[test]
+fn the_studys_page_sorts_filters_and_fits_at_both_widths() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("reports/paper/index.html");
+    let Some(browser) = Browser::start() else { return };
+    for (width, scheme) in [(390, "light"), (390, "dark"), (1280, "dark"), (1280, "light")] {
+        browser.open(&page, width, scheme);
+        let overflow = browser.script(
+            "return document.documentElement.scrollWidth - document.documentElement.clientWidth",
+        );
+        assert_eq!(overflow, 0, "at {width}");
+    }
+    browser.click("#printed-table th:nth-child(3) button");
+    let rising: Vec<String> = column(&browser, "printed-table", 2);
+    // What is not printed goes last.
+    assert_eq!(rising.last().map(String::as_str), Some(""));
+    let rising = shares(&rising[..rising.len() - 1]);
+    assert_eq!(rising.len(), 13);
+    assert!(rising.windows(2).all(|two| two[0] <= two[1]), "{rising:?}");
+    browser.type_into("input[data-filters=printed-table]", "13b lora");
+    let rows = column(&browser, "printed-table", 0);
+    assert_eq!(rows, ["MedAlpaca 13b LoRA 8bit", "MedAlpaca 13b LoRA"]);
+    let fetched =
+        browser.script("return performance.getEntriesByType('resource').map((e) => e.name)");
+    assert_eq!(fetched, json!([]));
+    assert_eq!(browser.console(), json!([]), "no script failed and nothing was refused");
 }

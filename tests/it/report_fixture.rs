@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use medharness::{
     exam::{Choice, Letter, Question, QuestionId, Step},
     protocol::{FinishReason, Outcome, Reading, Reason},
-    reports::{Read, RunRecords},
+    reports::RunRecords,
     stats::{Confidence, Share},
     store::*,
 };
@@ -59,29 +59,6 @@ pub(crate) fn questions() -> Vec<Question> {
         .collect()
 }
 
-/// Two rules: the first letter of the reply, and the same with `A` where there is none.
-pub(crate) fn rules() -> Vec<(&'static str, Read<'static>)> {
-    vec![
-        ("first-letter", Box::new(|text, _| first_letter(text))),
-        (
-            "with-default",
-            Box::new(|text, _| match first_letter(text) {
-                Reading::Unparsed { .. } => {
-                    Reading::Default { letter: Letter::from_char('A').unwrap() }
-                }
-                reading => reading,
-            }),
-        ),
-    ]
-}
-
-fn first_letter(text: &str) -> Reading {
-    match text.chars().next().and_then(Letter::from_char).filter(|letter| letter.index() < 4) {
-        Some(letter) => Reading::Letter { letter },
-        None => Reading::Unparsed { reason: Reason::NoForm },
-    }
-}
-
 /// A run named `label` whose replies are drawn by `salt`; images are excluded, and question
 /// `step1/1` is not run.
 pub(crate) fn run(label: &str, salt: usize) -> RunRecords {
@@ -112,6 +89,7 @@ pub(crate) fn run(label: &str, salt: usize) -> RunRecords {
         manifest: manifest(label, &protocol, Selection { excluded, not_run, shard: None }),
         questions,
         protocol_toml: "id = \"strict-v1\"\n".into(),
+        deviations: vec!["none in a fixture".into()],
         attempts,
         timings,
         summary: Summary {
