@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     CommandError, Context, Format,
+    network::Dtype,
     note::note,
     page::{percent, range},
     summary,
@@ -58,6 +59,9 @@ pub struct Args {
     /// Questions in flight at once; changes nothing but speed. Default: as the model prefers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
     pub batch: Option<u16>,
+    /// Number format to hold a checkpoint's weights in. Default: as stored
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
     /// Form of the result; JSON is `summary.json`
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
@@ -76,8 +80,11 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         note(format_args!("{findings} finding(s) in the exam; see `medharness exam check {path}`"));
     }
     let protocol = Protocol::find(&args.protocol).map_err(CommandError::input)?;
-    let opened = models::open(&args.model, &OpenOptions { exam: Some(&exam) })
-        .map_err(CommandError::input)?;
+    let options = OpenOptions { exam: Some(&exam), weight_type: args.dtype.map(Into::into) };
+    let opened = models::open(&args.model, &options).map_err(CommandError::input)?;
+    for remark in &opened.notes {
+        note(format_args!("note: {remark}"));
+    }
     let mut model = opened.model;
     let evaluation = Evaluation {
         exam_files: exam.files.iter().map(file).collect(),

@@ -12,16 +12,22 @@ mod eval;
 mod exam;
 mod export;
 mod gate;
+mod generate;
 mod junit;
+mod lines;
 mod merge_runs;
+mod network;
 mod note;
 mod output;
 mod page;
+mod progress;
 mod quantize;
 mod report;
 mod reproduce;
 mod rescore;
+mod score;
 mod summary;
+mod synth;
 mod tokenize;
 mod verify;
 
@@ -108,6 +114,29 @@ pub enum Command {
     Export(export::Args),
     /// Read recorded answers by any reading rule, or by all of them side by side
     Rescore(rescore::Args),
+    /// Continue prompts with a checkpoint
+    ///
+    /// Reads one JSON object a line, `{"id", "prompt"}`, and writes one a line to OUT, in the same
+    /// order, as they are done: `{"id", "text", "ids", "finish_reason"}`. `ids` are the new tokens,
+    /// an end token included; `text` is without it and without a stop string. An empty prompt
+    /// starts from the token that begins a text. A prompt longer than the context is refused before
+    /// anything runs. A reply depends on its prompt and id, the settings and the seed, not on the
+    /// other lines.
+    Generate(generate::Args),
+    /// Score continuations with a checkpoint
+    ///
+    /// Reads one JSON object a line, `{"id", "context", "continuation"}`, and writes one a line to
+    /// OUT, in the same order, as they are done: `{"id", "log_prob", "tokens", "is_greedy"}`: the
+    /// sum of natural-log probabilities of the continuation's tokens, their number, and whether
+    /// greedy decoding would have produced them. As in lm-eval, white space at the end of a context
+    /// belongs to the continuation, both are encoded as one text, and an empty context is the token
+    /// that begins a text. A request longer than the context is refused before anything runs.
+    Score(score::Args),
+    /// Write a checkpoint of random weights in a real shape
+    ///
+    /// For measurements that need a model's size and not its knowledge. The weights are N(0, 0.02),
+    /// the norms 1; the same seed writes the same bytes. Large shapes are sharded.
+    Synth(synth::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
     /// Write a checkpoint with int8 weights
@@ -151,6 +180,9 @@ impl Cli {
             Command::Diverge(args) => diverge::run(&args, context),
             Command::Report(args) => report::run(&args, context),
             Command::Export(args) => export::run(&args, context),
+            Command::Generate(args) => generate::run(&args, context),
+            Command::Score(args) => score::run(&args, context),
+            Command::Synth(args) => synth::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Quantize(args) => quantize::run(&args, context),
             Command::Audit(args) => audit::run(&args, context),

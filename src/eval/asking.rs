@@ -110,10 +110,12 @@ fn of_scores(
         error: None,
     };
     for (choice, (request, result)) in question.options.iter().zip(results) {
-        let LogLikelihood { log_prob, tokens, is_greedy, prompt_ids } = result;
-        if !log_prob.is_finite() && reply.error.is_none() {
-            reply.error =
-                Some(format!("the log-probability of option {} is {log_prob}", choice.letter));
+        let LogLikelihood { log_prob, tokens, is_greedy, prompt_ids, error } = result;
+        let error = error.or_else(|| {
+            (!log_prob.is_finite()).then(|| format!("its log-probability is {log_prob}"))
+        });
+        if let (Some(error), None) = (error, &reply.error) {
+            reply.error = Some(format!("option {}: {error}", choice.letter));
         }
         let bytes = request.continuation.len();
         let letter = choice.letter;

@@ -3,6 +3,7 @@
 //! A backend implements [`Model`]; the evaluator knows only this trait, so canned replies drive
 //! the same code as a 13B checkpoint. Prompts come rendered, replies are read elsewhere.
 
+mod llama;
 mod recorded;
 mod replay;
 mod stub;
@@ -12,12 +13,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use llama::LlamaModel;
 pub use recorded::{Mark, Options, Recorded, RecordedError, Shape, Transcript};
 pub use replay::{RecordedAnswer, Replay, ReplayError};
 pub use stub::{Behaviour, Stub};
 
 use crate::{
     exam::{Exam, QuestionId},
+    kernels::matrix::WeightType,
     protocol::FinishReason,
 };
 pub use crate::{
@@ -58,7 +61,7 @@ pub struct Completion {
     pub prompt_ids: Vec<u32>,
     /// New tokens, the end token included; 0 where unknown.
     pub completion_tokens: usize,
-    /// Set where the network failed on this item, e.g. NaN logits.
+    /// Set where this item has no reply: its prompt does not fit, or the logits are NaN.
     pub error: Option<String>,
 }
 
@@ -99,6 +102,9 @@ pub struct LogLikelihood {
     pub is_greedy: bool,
     /// Token ids of the context as fed, BOS included; empty without a tokenizer.
     pub prompt_ids: Vec<u32>,
+    /// Set where this item has no score: it does not fit the context, or the logits are NaN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// A language model the harness can question.
@@ -114,10 +120,11 @@ pub trait Model {
 
     /// Continues each prompt; the result has one completion per prompt, in order.
     ///
+    /// A prompt that does not fit the context is never truncated: its completion has an error.
+    ///
     /// # Errors
     ///
-    /// [`ModelError::ContextExceeded`] if a prompt does not fit: it is never truncated.
-    /// [`ModelError::Unsupported`] if the backend cannot generate.
+    /// [`ModelError::Unsupported`] if the backend cannot generate, others if it fails as a whole.
     fn generate(
         &mut self,
         prompts: &[Prompt],
@@ -131,6 +138,8 @@ pub trait Model {
     }
 
     /// Scores each request; the result has one entry per request, in order.
+    ///
+    /// A request that does not fit the context is never truncated: its entry has an error.
     ///
     /// # Errors
     ///
@@ -159,6 +168,8 @@ pub trait Model {
 pub struct OpenOptions<'a> {
     /// The exam it will be asked; canned and recorded answers refer to its questions.
     pub exam: Option<&'a Exam>,
+    /// The number format to hold a checkpoint's weights in; `None` keeps the stored one.
+    pub weight_type: Option<WeightType>,
 }
 
 /// A model ready to answer.
@@ -167,6 +178,8 @@ pub struct Opened {
     pub model: Box<dyn Model>,
     /// Folder of its files, `None` where it has none.
     pub path: Option<PathBuf>,
+    /// What a reader should know of its files, e.g. known defects.
+    pub notes: Vec<String>,
 }
 
 /// Opens the model named by `spec`:
@@ -186,14 +199,18 @@ pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError>
     if let Some(behaviour) = spec.strip_prefix("stub:") {
         let exam = options.exam.ok_or_else(|| load("a stub needs an exam".into()))?;
         let model = Box::new(Stub::parse(behaviour, exam).map_err(|error| load(error.into()))?);
-        return Ok(Opened { model, path: None });
+        return Ok(Opened { model, path: None, notes: Vec::new() });
     }
     if let Some(file) = spec.strip_prefix("replay:") {
         let file = Path::new(file);
         let model = Box::new(Replay::open(file, options.exam)?);
-        return Ok(Opened { model, path: file.parent().map(Path::to_owned) });
+        let path = file.parent().map(Path::to_owned);
+        return Ok(Opened { model, path, notes: Vec::new() });
     }
-    Err(load("checkpoints cannot be opened yet; use `replay:FILE` or `stub:BEHAVIOUR`".into()))
+    let folder = Path::new(spec);
+    let model = LlamaModel::open(folder, options.weight_type)?;
+    let notes = model.notes().to_vec();
+    Ok(Opened { model: Box::new(model), path: Some(folder.to_owned()), notes })
 }
 
 /// Why a model gave no answer.
@@ -211,6 +228,14 @@ pub enum ModelError {
         got: usize,
         /// Context length in tokens.
         limit: usize,
+    },
+    /// A text has no tokens to ask or to score.
+    #[error("question `{id}` cannot be put into tokens")]
+    Text {
+        /// The question.
+        id: QuestionId,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The backend lacks this ability.
     #[error("`{model}` cannot {what}")]

@@ -199,7 +199,7 @@ impl Model for Replay {
     fn log_likelihood(&mut self, requests: &[Request]) -> Result<Vec<LogLikelihood>, ModelError> {
         let score = |request: &Request| {
             let (log_prob, is_greedy) = self.log_prob(request).unwrap_or((f64::NAN, false));
-            LogLikelihood { log_prob, tokens: 1, is_greedy, prompt_ids: Vec::new() }
+            LogLikelihood { log_prob, tokens: 1, is_greedy, prompt_ids: Vec::new(), error: None }
         };
         Ok(requests.iter().map(score).collect())
     }

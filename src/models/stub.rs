@@ -214,7 +214,13 @@ impl Model for Stub {
                     _ if is_greedy => -1.0,
                     _ => -2.0,
                 };
-                Ok(LogLikelihood { log_prob, tokens: 1, is_greedy, prompt_ids: Vec::new() })
+                Ok(LogLikelihood {
+                    log_prob,
+                    tokens: 1,
+                    is_greedy,
+                    prompt_ids: Vec::new(),
+                    error: None,
+                })
             })
             .collect()
     }

@@ -59,7 +59,7 @@ pub fn run_rows(
 ) -> Result<Runs, StudyError> {
     let mut runs = Runs::new();
     for (row, spec) in &plan.mapping.rows {
-        let options = OpenOptions { exam: Some(plan.exam) };
+        let options = OpenOptions { exam: Some(plan.exam), weight_type: None };
         let open = || models::open(&spec.model, &options);
         let mut opened = open().map_err(|source| StudyError::Model { row: row.clone(), source })?;
         for protocol in plan.protocols {

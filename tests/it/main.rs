@@ -30,6 +30,7 @@ mod gate;
 mod html_browser;
 mod layers;
 mod llama_checkpoint;
+mod llama_commands;
 mod llama_decoding;
 mod llama_network;
 mod llama_ops;

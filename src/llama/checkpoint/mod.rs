@@ -11,7 +11,7 @@ mod pickle;
 mod safetensors;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -20,6 +20,7 @@ use super::{
     CheckpointError, Config, ConfigError, Hold, Llama,
     weights::{EMBEDDING, HEAD, WeightSource, expected_tensors},
 };
+use crate::kernels::matrix::WeightType;
 pub use file::Stored;
 use file::{Dtype, WeightFile};
 
@@ -75,6 +76,21 @@ impl Checkpoint {
     /// Returns the name and number format of each tensor.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Stored)> {
         self.tensors.iter().map(|(name, (_, stored))| (&**name, stored))
+    }
+
+    /// Returns the widest format that a matrix of the network is stored in: holding the weights
+    /// in it loses nothing.
+    pub fn widest_type(&self) -> WeightType {
+        let expected = expected_tensors(&self.config);
+        let mut types: BTreeSet<&str> = BTreeSet::new();
+        types.extend(
+            expected.iter().filter_map(|(name, _)| Some(self.tensors.get(name)?.1.dtype_name())),
+        );
+        match types.into_iter().collect::<Vec<_>>()[..] {
+            ["F16"] => WeightType::F16,
+            ["BF16"] => WeightType::Bf16,
+            _ => WeightType::F32,
+        }
     }
 
     /// Builds the network.

@@ -1,0 +1,55 @@
+//! The arguments of every command that runs a checkpoint.
+
+use std::path::PathBuf;
+
+use super::{CommandError, note::note};
+use crate::{exam::QuestionId, kernels::matrix::WeightType, models::LlamaModel, stats::Seed};
+
+/// Number format to hold weights in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dtype {
+    /// Single precision
+    F32,
+    /// bfloat16
+    Bf16,
+    /// Half precision
+    F16,
+}
+
+impl From<Dtype> for WeightType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::Bf16 => Self::Bf16,
+            Dtype::F16 => Self::F16,
+        }
+    }
+}
+
+/// Which checkpoint, and how its weights are held.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// The checkpoint: a folder in Hugging Face's layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Number format to hold the weights in; activations are f32. Default: as stored
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
+}
+
+impl ModelArgs {
+    /// Opens the checkpoint and says on stderr what a reader should know of it.
+    pub(super) fn open(&self) -> Result<LlamaModel, CommandError> {
+        let model = LlamaModel::open(&self.model, self.dtype.map(WeightType::from))
+            .map_err(CommandError::input)?;
+        for remark in model.notes() {
+            note(format_args!("note: {remark}"));
+        }
+        Ok(model)
+    }
+}
+
+/// Returns the seed of a single reply, as the evaluator derives it for a first attempt.
+pub(super) fn sampled_seed(seed: u64, id: &QuestionId) -> Seed {
+    Seed(seed).derive(&id.0, 1)
+}

@@ -1,0 +1,389 @@
+//! The project's own LLaMA network as a model.
+//!
+//! Texts in, texts out: prompts are tokenised here and nothing is ever cut off. A prompt that does
+//! not fit the context is an item with an error, beside which the others run.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::{Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request};
+use crate::{
+    exam::QuestionId,
+    kernels::{self, matrix::WeightType},
+    llama::{
+        Checkpoint, Config, Decoder, Hold, PairError,
+        checkpoint::stop_tokens,
+        decoder::{Continue, Limits, Reply, Score},
+        defects, encode_pair,
+        tokenizer::{Special, Tokenizer, TokenizerError},
+    },
+    protocol::{Bos, FinishReason, Sampling},
+    stats::Seed,
+    store::{FileIdentity, ModelIdentity, identify_file},
+};
+
+/// A checkpoint ready to answer.
+pub struct LlamaModel {
+    identity: ModelIdentity,
+    tokenizer: Tokenizer,
+    decoder: Decoder,
+    stop: Vec<u32>,
+    notes: Vec<String>,
+    kernel_set: String,
+}
+
+impl LlamaModel {
+    /// Opens a checkpoint folder: weights, tokenizer, generation settings, known defects.
+    ///
+    /// `weight_type` is the format to hold the weights in; `None` keeps the widest they are stored
+    /// in, which loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Load`] if a file is missing, damaged or does not fit the others.
+    pub fn open(folder: &Path, weight_type: Option<WeightType>) -> Result<Self, ModelError> {
+        let load = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Load {
+            path: folder.display().to_string(),
+            source,
+        };
+        let mut checkpoint = Checkpoint::open(folder).map_err(|error| load(error.into()))?;
+        let tokenizer = Tokenizer::from_dir(folder).map_err(|error| load(error.into()))?;
+        let vocab_size = checkpoint.config().vocab_size;
+        if tokenizer.vocab_size() > vocab_size {
+            let (pieces, folder) = (tokenizer.vocab_size(), folder.display());
+            return Err(load(
+                format!(
+                    "the tokenizer of `{folder}` has {pieces} tokens, the network {vocab_size}"
+                )
+                .into(),
+            ));
+        }
+        let mut stop = stop_tokens(folder, checkpoint.config()).map_err(|e| load(e.into()))?;
+        let mut notes = [checkpoint.notes(), tokenizer.notes()].concat();
+        for defect in defects::found(folder).map_err(|error| load(error.into()))? {
+            notes.push(format!("{} ({})", defect.says, defect.source));
+            stop.extend(&defect.stop);
+        }
+        stop.sort_unstable();
+        stop.dedup();
+        let weight_type = weight_type.unwrap_or_else(|| checkpoint.widest_type());
+        let identity = identity(folder, &checkpoint, &tokenizer, weight_type)?;
+        let hold = Hold::Frozen(weight_type);
+        let network = checkpoint.load(hold).map_err(|error| load(error.into()))?;
+        let decoder = Decoder::new(network, Limits::default());
+        Ok(Self { identity, tokenizer, decoder, stop, notes, kernel_set: kernels::set_name() })
+    }
+
+    /// Returns what a reader should know of the files: defects, what was left aside.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Returns the network's sizes and switches.
+    pub fn config(&self) -> &Config {
+        self.decoder.config()
+    }
+
+    /// Returns the tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Returns the tokens that end a reply.
+    pub fn stop_tokens(&self) -> &[u32] {
+        &self.stop
+    }
+
+    /// Encodes a prompt; an empty one is the token that begins a text.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] if it does not fit the context or has no token.
+    pub fn encode(&self, prompt: &Prompt, bos: Bos) -> Result<Vec<u32>, ModelError> {
+        let mut ids = self
+            .tokenizer
+            .encode(&prompt.text, bos)
+            .map_err(|error| Self::text_error(&prompt.id, error))?;
+        if ids.is_empty() {
+            ids.extend(self.tokenizer.bos_id().or(self.tokenizer.eos_id()));
+        }
+        if ids.is_empty() {
+            return Err(Self::text_error(&prompt.id, PairError::NoContext));
+        }
+        self.check_length(prompt.id.clone(), ids.len())?;
+        Ok(ids)
+    }
+
+    /// Encodes a request as lm-eval does; see [`encode_pair`].
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError`] if it does not fit the context or a side has no token.
+    pub fn encode_request(&self, request: &Request) -> Result<Score, ModelError> {
+        let Request { id, context, continuation, bos } = request;
+        let score = encode_pair(&self.tokenizer, context, continuation, *bos)
+            .map_err(|error| Self::text_error(id, error))?;
+        // The last token is only predicted, not fed.
+        self.check_length(id.clone(), score.context.len() + score.continuation.len() - 1)?;
+        Ok(score)
+    }
+
+    /// Continues encoded prompts and calls `done` with index, tokens and completion as each ends.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Backend`] if the network fails.
+    pub fn reply(
+        &mut self,
+        requests: &[Continue],
+        sampling: &Sampling,
+        done: &mut dyn FnMut(usize, Vec<u32>, Completion),
+    ) -> Result<(), ModelError> {
+        let Self { tokenizer, decoder, stop, .. } = self;
+        let mut broken: Option<TokenizerError> = None;
+        let is_complete = |ids: &[u32]| {
+            !sampling.stop.is_empty()
+                && tokenizer
+                    .decode(ids, Special::Skip)
+                    .is_ok_and(|text| stop_at(&text, &sampling.stop).is_some())
+        };
+        let mut finish = |index: usize, reply: Reply| match completion(
+            tokenizer,
+            &requests[index].prompt,
+            &reply,
+            sampling,
+        ) {
+            Ok(completion) => done(index, reply.ids, completion),
+            Err(error) => broken = Some(error),
+        };
+        let result = decoder.generate(requests, sampling, stop, &is_complete, &mut finish);
+        match (result, broken) {
+            (Err(error), _) => Err(self.failed("generating", error)),
+            (_, Some(error)) => Err(self.failed("decoding", error)),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+
+    /// Scores encoded requests and calls `done` with index and result, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`ModelError::Backend`] if the network fails.
+    pub fn score(
+        &mut self,
+        requests: &[Score],
+        done: &mut dyn FnMut(usize, LogLikelihood),
+    ) -> Result<(), ModelError> {
+        let mut finish = |index: usize, scored: crate::llama::decoder::Scored| {
+            let Score { context, continuation } = &requests[index];
+            let is_number = scored.log_prob.is_finite();
+            done(
+                index,
+                LogLikelihood {
+                    log_prob: scored.log_prob,
+                    tokens: continuation.len(),
+                    is_greedy: scored.is_greedy,
+                    prompt_ids: context.clone(),
+                    error: (!is_number).then(|| NO_DISTRIBUTION.to_owned()),
+                },
+            );
+        };
+        let result = self.decoder.score(requests, &mut finish);
+        result.map_err(|error| self.failed("scoring", error))
+    }
+
+    fn check_length(&self, id: QuestionId, got: usize) -> Result<(), ModelError> {
+        let limit = self.config().context;
+        if got > limit {
+            let model = self.identity.name.clone();
+            return Err(ModelError::ContextExceeded { model, id, got, limit });
+        }
+        Ok(())
+    }
+
+    fn failed(
+        &self,
+        stage: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> ModelError {
+        ModelError::Backend { model: self.identity.name.clone(), stage, source: Box::new(source) }
+    }
+
+    fn text_error(
+        id: &QuestionId,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> ModelError {
+        ModelError::Text { id: id.clone(), source: Box::new(source) }
+    }
+}
+
+impl Model for LlamaModel {
+    fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { generate: true, log_likelihood: true, tokens: true }
+    }
+
+    fn generate(
+        &mut self,
+        prompts: &[Prompt],
+        sampling: &Sampling,
+    ) -> Result<Vec<Completion>, ModelError> {
+        let mut completions: Vec<Option<Completion>> = vec![None; prompts.len()];
+        let (mut requests, mut places) = (Vec::new(), Vec::new());
+        for (place, prompt) in prompts.iter().enumerate() {
+            match self.encode(prompt, sampling.bos) {
+                Ok(ids) => {
+                    let seed = Seed(sampling.seed).derive(&prompt.id.0, prompt.attempt);
+                    requests.push(Continue { prompt: ids, seed });
+                    places.push(place);
+                }
+                Err(error) => completions[place] = Some(unanswered(&error)),
+            }
+        }
+        self.reply(&requests, sampling, &mut |index, _, completion| {
+            completions[places[index]] = Some(completion);
+        })?;
+        let all = completions.into_iter().map(|c| c.expect("each prompt was answered or refused"));
+        Ok(all.collect())
+    }
+
+    fn log_likelihood(&mut self, requests: &[Request]) -> Result<Vec<LogLikelihood>, ModelError> {
+        let mut results: Vec<Option<LogLikelihood>> = vec![None; requests.len()];
+        let (mut scores, mut places) = (Vec::new(), Vec::new());
+        for (place, request) in requests.iter().enumerate() {
+            match self.encode_request(request) {
+                Ok(score) => {
+                    scores.push(score);
+                    places.push(place);
+                }
+                Err(error) => {
+                    results[place] = Some(LogLikelihood {
+                        log_prob: f64::NAN,
+                        tokens: 0,
+                        is_greedy: false,
+                        prompt_ids: Vec::new(),
+                        error: Some(chain(&error)),
+                    });
+                }
+            }
+        }
+        self.score(&scores, &mut |index, result| results[places[index]] = Some(result))?;
+        Ok(results.into_iter().map(|r| r.expect("each request was scored or refused")).collect())
+    }
+
+    fn preferred_batch(&self) -> usize {
+        Limits::default().sequences
+    }
+
+    fn kernel_set(&self) -> &str {
+        &self.kernel_set
+    }
+}
+
+/// What an item says where the logits hold no distribution.
+const NO_DISTRIBUTION: &str = "the network gave NaN instead of a distribution over tokens";
+
+/// Returns where the first of the stop strings begins.
+fn stop_at(text: &str, stop: &[String]) -> Option<usize> {
+    stop.iter().filter_map(|stop| text.find(&**stop)).min()
+}
+
+fn completion(
+    tokenizer: &Tokenizer,
+    prompt: &[u32],
+    reply: &Reply,
+    sampling: &Sampling,
+) -> Result<Completion, TokenizerError> {
+    let new = match (reply.finish_reason, reply.ids.split_last()) {
+        (FinishReason::EndOfText, Some((_, before))) => before,
+        _ => &reply.ids,
+    };
+    let mut text = tokenizer.decode(new, Special::Skip)?;
+    if let Some(at) = stop_at(&text, &sampling.stop) {
+        text.truncate(at);
+    }
+    Ok(Completion {
+        text,
+        finish_reason: reply.finish_reason,
+        prompt_ids: prompt.to_vec(),
+        completion_tokens: reply.ids.len(),
+        error: reply.failed.then(|| NO_DISTRIBUTION.to_owned()),
+    })
+}
+
+fn unanswered(error: &ModelError) -> Completion {
+    Completion {
+        text: String::new(),
+        finish_reason: FinishReason::Unknown,
+        prompt_ids: Vec::new(),
+        completion_tokens: 0,
+        error: Some(chain(error)),
+    }
+}
+
+/// Returns an error with its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// Hashes every file the model's numbers depend on.
+fn identity(
+    folder: &Path,
+    checkpoint: &Checkpoint,
+    tokenizer: &Tokenizer,
+    weight_type: WeightType,
+) -> Result<ModelIdentity, ModelError> {
+    let load = |path: &Path, error: crate::store::StoreError| ModelError::Load {
+        path: path.display().to_string(),
+        source: Box::new(error),
+    };
+    let weights: Vec<PathBuf> = checkpoint.files().map(Path::to_owned).collect();
+    let identify = |path: &PathBuf| identify_file(path).map_err(|error| load(path, error));
+    let weights: Vec<FileIdentity> = weights.par_iter().map(identify).collect::<Result<_, _>>()?;
+    let mut files = weights.clone();
+    for name in ["config.json", "generation_config.json"] {
+        let path = folder.join(name);
+        if path.is_file() {
+            files.push(identify(&path)?);
+        }
+    }
+    files.extend(tokenizer.files().cloned());
+    let named = folder.canonicalize().ok();
+    let name = named.as_deref().unwrap_or(folder).file_name();
+    Ok(ModelIdentity {
+        name: name.map_or_else(|| folder.display().to_string(), |n| n.to_string_lossy().into()),
+        backend: "llama".into(),
+        sha256: Some(together(&weights)),
+        adapter_sha256: None,
+        tokenizer_sha256: Some(tokenizer.file().sha256.clone()),
+        dtype: Some(
+            match weight_type {
+                WeightType::F32 => "f32",
+                WeightType::F16 => "f16",
+                WeightType::Bf16 => "bf16",
+            }
+            .into(),
+        ),
+        files,
+    })
+}
+
+/// The digest of what `sha256sum` prints for the files, in their order.
+fn together(files: &[FileIdentity]) -> String {
+    let mut digest = Sha256::new();
+    for FileIdentity { name, sha256, .. } in files {
+        digest.update(format!("{sha256}  {name}\n"));
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
