@@ -185,7 +185,7 @@ fn labels(folders: &[PathBuf]) -> Vec<String> {
         })
         .collect();
     let end = |parts: &[String], depth: usize| parts[parts.len().saturating_sub(depth)..].join("/");
-    let mut labels: Vec<String> = parts
+    let plain: Vec<String> = parts
         .iter()
         .enumerate()
         .map(|(own, path)| {
@@ -197,13 +197,13 @@ fn labels(folders: &[PathBuf]) -> Vec<String> {
             end(path, depth)
         })
         .collect();
-    for place in 1..labels.len() {
-        let before = labels[..place].iter().filter(|label| **label == labels[place]).count();
-        if before > 0 {
-            labels[place] = format!("{} ({})", labels[place], before + 1);
+    let numbered = plain.iter().enumerate().map(|(place, label)| {
+        match plain[..place].iter().filter(|earlier| *earlier == label).count() {
+            0 => label.clone(),
+            before => format!("{label} ({})", before + 1),
         }
-    }
-    labels
+    });
+    numbered.collect()
 }
 
 #[cfg(test)]
