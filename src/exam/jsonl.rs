@@ -13,7 +13,7 @@
 //! | `source` | text, where the item comes from |
 //!
 //! No field may be missing, given twice or added: a misspelt field is an error, not a default.
-//! Blank lines count for nothing. [`write`] is the canonical form: fields in the order above, steps
+//! Blank lines count for nothing. [`write()`] is the canonical form: fields in the order above, steps
 //! as text, no blanks, `\n` behind every line. Its sha256 is the identity of the exam.
 
 use std::path::Path;

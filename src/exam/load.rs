@@ -19,7 +19,7 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// The project's own JSON lines; see [`jsonl`](super::jsonl).
+    /// The project's own JSON lines; see [`mod@super::jsonl`].
     Jsonl,
     /// MedAlpaca's folder: `step1.json`, `step1_solutions.json`, ….
     Medalpaca,

@@ -291,7 +291,7 @@ impl Protocol {
 
     /// Reads the scores of a question's options, one per option in printed order.
     ///
-    /// A score is missing or not a number: no option is read. See [`argmax`].
+    /// A score is missing or not a number: no option is read. See [`argmax()`].
     pub fn choose(&self, question: &Question, scores: &[Score]) -> Reading {
         let Decoding::LogLikelihood { continuation, normalisation, .. } = self.decoding else {
             return argmax([]);

@@ -53,7 +53,7 @@ impl Field {
     }
 }
 
-/// Checks that `report` (the JSON of [`super::json`]) holds every field of every run.
+/// Checks that `report` (the JSON of [`super::json()`]) holds every field of every run.
 ///
 /// A field is present if its key is there with a value other than null; an absent one must give
 /// its reason.

@@ -8,7 +8,7 @@
 //! | `attempts.jsonl` | [`AttemptRecord`], append-only, one line an attempt, synced per question |
 //! | `timings.jsonl` | [`Timing`], one line an attempt; apart, so that `attempts.jsonl` has the same bytes in every run |
 //! | `summary.json` | [`Summary`], derived from the files above and from nothing else |
-//! | `SHA256SUMS` | of the files above, for [`verify`] and for `sha256sum -c`; its presence ends the run |
+//! | `SHA256SUMS` | of the files above, for [`verify()`] and for `sha256sum -c`; its presence ends the run |
 //! | `lock` | empty; see [`RunLock`] |
 //!
 //! A run can be verified, rescored and reported from its directory alone.

@@ -6,7 +6,7 @@
 //! | which of them are on this machine, as the user says | [`Mapping`] |
 //! | asking them the exam under each protocol | [`run_rows`] |
 //! | printed and measured side by side, each cell with a verdict | [`Reproduction`] |
-//! | the same as text, Markdown, CSV, JSON, HTML | [`text`], [`write()`] |
+//! | the same as text, Markdown, CSV, JSON, HTML | [`text()`], [`write()`] |
 //!
 //! Without models everything that needs none is made, and every row says what to download. What is
 //! written depends on the runs alone: no time stamp, no path, no machine.

@@ -1,6 +1,6 @@
 //! A run in the formats of other harnesses, so that a reviewer keeps the viewer they know.
 //!
-//! [`lm_eval`] writes `results_*.json` and `samples_*.jsonl`, [`inspect`] an EvalLog. Both are
+//! [`lm_eval()`] writes `results_*.json` and `samples_*.jsonl`, [`inspect()`] an EvalLog. Both are
 //! derived from the records alone and lose nothing that those formats have a place for; what they
 //! have no place for goes into their free `metadata`. `golden/make/read_exports.py` reads both
 //! back with the real packages.
