@@ -145,7 +145,7 @@ fn failed(error: EvalError) -> CommandError {
 }
 
 /// Returns a flag that the first Ctrl-C raises; the second ends the process.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>, CommandError> {
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>, CommandError> {
     let flag = Arc::new(AtomicBool::new(false));
     let raised = Arc::clone(&flag);
     ctrlc::set_handler(move || {

@@ -5,11 +5,12 @@ use std::{
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::atomic::Ordering,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, Context};
+use super::{CommandError, Context, eval::stop_on_interrupt, note::note};
 use crate::{
     claims::Table,
     exam::Exam,
@@ -58,7 +59,7 @@ pub enum Study {
 ///
 /// # Errors
 ///
-/// Exit code 2 for bad input, 3 if a model fails.
+/// Exit code 2 for bad input, 3 if a model fails, 130 if it was interrupted.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
     let Study::Paper = args.study;
     let table = Table::paper();
@@ -71,6 +72,9 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         .map(|id| Protocol::find(id))
         .collect::<Result<Vec<_>, _>>()
         .map_err(CommandError::input)?;
+    if let Some(twice) = repeated(&protocols) {
+        return Err(CommandError::input(format!("protocol `{twice}` is given twice")));
+    }
     let mapping = match &args.models {
         Some(path) => Mapping::read(path, &table).map_err(failed)?,
         None => Mapping::default(),
@@ -78,7 +82,21 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     let runs = run_models(args, &mapping, &protocols, context)?;
     let study = Reproduction::of_paper(protocols, &runs, &BTreeMap::new());
     let page = study::write(&study, &args.out).map_err(failed)?;
-    Ok(context.out.write_all(study::text(&study, &page).as_bytes())?)
+    let runs_page = study::write_runs(&study, runs, &args.out).map_err(failed)?;
+    context.out.write_all(study::text(&study, &page).as_bytes())?;
+    match runs_page {
+        Some(page) => Ok(writeln!(context.out, "runs      {}", page.display())?),
+        None => Ok(()),
+    }
+}
+
+fn repeated(protocols: &[Protocol]) -> Option<&str> {
+    let before = |place: usize| &protocols[..place];
+    let (_, protocol) = protocols
+        .iter()
+        .enumerate()
+        .find(|(place, protocol)| before(*place).iter().any(|other| other.id == protocol.id))?;
+    Some(&protocol.id)
 }
 
 fn run_models(
@@ -94,15 +112,27 @@ fn run_models(
         return Err(failed(StudyError::NoExam { rows: mapping.rows.len() })
             .with_hint("name one with --exam PATH"));
     };
+    let path = exam.display();
     let exam = Exam::load(exam).map_err(CommandError::input)?;
+    if !exam.findings.is_empty() {
+        let findings = exam.findings.len();
+        note(format_args!("{findings} finding(s) in the exam; see `medharness exam check {path}`"));
+    }
     let plan = Plan { mapping, exam: &exam, protocols, folder: &args.runs, seed: Seed(args.seed) };
+    let stopped = stop_on_interrupt()?;
     let bar = bar(context.progress);
     let runs = study::run_rows(&plan, &mut |progress| {
         show(&bar, progress);
-        ControlFlow::Continue(())
+        match stopped.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     });
     bar.finish_and_clear();
-    runs.map_err(failed)
+    runs.map_err(failed)?.ok_or_else(|| {
+        CommandError::interrupted("interrupted: what was answered is kept")
+            .with_hint("the same command continues the study")
+    })
 }
 
 fn write_template(
@@ -129,8 +159,11 @@ fn bar(shown: bool) -> ProgressBar {
 }
 
 fn show(bar: &ProgressBar, progress: &RowProgress<'_>) {
-    let RowProgress { row, protocol, run } = progress;
+    let RowProgress { row, protocol, run, notes } = progress;
     if run.answered == run.resumed {
+        for remark in *notes {
+            note(format_args!("note: {row}: {remark}"));
+        }
         bar.set_prefix(format!("{row} · {protocol}"));
         bar.set_length(run.asked as u64);
         bar.reset_eta();

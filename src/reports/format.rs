@@ -33,7 +33,7 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Returns a p value with four decimals, `< 0.0001` below that.
+/// Returns a p value with four decimals and its sign, e.g. `= 0.0391` or `< 0.0001`.
 pub fn p_value(p: f64) -> String {
-    if p < 0.0001 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
+    if p < 0.0001 { "< 0.0001".to_owned() } else { format!("= {p:.4}") }
 }

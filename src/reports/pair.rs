@@ -108,7 +108,7 @@ impl Pair {
         };
         format!(
             "{second} against {first} on {}: {} right to wrong, {} wrong to right, {:+.1} points \
-             [{} points], exact McNemar p = {}, after Holm {}: {verdict}.",
+             [{} points], exact McNemar p {}, after Holm {}: {verdict}.",
             format::count(self.questions, "question"),
             self.lost,
             self.gained,

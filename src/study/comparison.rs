@@ -99,6 +99,10 @@ fn measured(part: Result<Option<&Part>, &str>, n: Option<usize>, protocol: &str)
     let Some(share) = share.and_then(|share| Share::new(share.successes, share.trials).ok()) else {
         return Measured::NotRun("no question of this step was asked".to_owned());
     };
+    if part.ledger.errored > 0 {
+        let (errored, asked) = (part.ledger.errored, part.ledger.asked);
+        return Measured::NotComparable(format!("{errored} of {asked} questions got no reply"));
+    }
     if protocol != PAPER_PROTOCOL {
         return Measured::NotComparable(format!(
             "made by {protocol}; the printed number by the author's script, {PAPER_PROTOCOL}"

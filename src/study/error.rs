@@ -16,7 +16,7 @@ pub enum StudyError {
     /// A file cannot be read or written.
     #[error("cannot {what} `{path}`")]
     File {
-        /// `read`, `write`, `create`.
+        /// `read`, `write`, `create`, `remove`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -69,6 +69,14 @@ pub enum StudyError {
     /// A protocol cannot be used.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// A row asks for something that no backend here can do.
+    #[error("row `{row}`: {what} is not supported yet")]
+    Unsupported {
+        /// The row.
+        row: String,
+        /// What, e.g. `an adapter`.
+        what: &'static str,
+    },
     /// A row's model cannot be opened.
     #[error("row `{row}`")]
     Model {

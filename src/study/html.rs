@@ -263,7 +263,9 @@ fn dispute(study: &Reproduction) -> Value {
             theirs => format!("{:.3}", dispute.figure.value),
             difference => dispute.test.as_ref().map(|test| format!("{:+.1}", 100.0 * test.difference)),
             value => dispute.test.as_ref().map(|test| test.difference),
-            p => dispute.test.as_ref().map(|test| format::p_value(test.p)),
+            p => dispute.test.as_ref().map(|test| {
+                format::p_value(test.p).trim_start_matches("= ").to_owned()
+            }),
             place => &*dispute.source.place,
             protocol => &*dispute.source.protocol,
             note => dispute.figure.note.clone(),

@@ -34,9 +34,23 @@ pub struct ModelSpec {
     /// A LoRA adapter to put on it: a path or `hf:org/name`.
     #[serde(default)]
     pub adapter: Option<String>,
-    /// Number format, e.g. `int8`; the checkpoint's own if left out.
+    /// Number format of the weights; the checkpoint's own if left out.
     #[serde(default)]
-    pub dtype: Option<String>,
+    pub dtype: Option<Dtype>,
+}
+
+/// Number format of a row's weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Single precision.
+    F32,
+    /// Half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+    /// LLM.int8().
+    Int8,
 }
 
 #[derive(Deserialize)]

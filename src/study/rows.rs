@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Mapping, StudyError};
+use super::{Dtype, Mapping, ModelSpec, StudyError};
 use crate::{
     eval::{Ended, Evaluation, Progress},
     exam::Exam,
+    kernels::matrix::WeightType,
     models::{self, OpenOptions},
     protocol::Protocol,
     stats::Seed,
@@ -40,15 +41,18 @@ pub struct RowProgress<'a> {
     pub protocol: &'a str,
     /// The run.
     pub run: Progress<'a>,
+    /// What a reader should know of the model.
+    pub notes: &'a [String],
 }
 
-/// The runs made, by row and protocol; what was stopped is missing.
+/// The runs made, by row and protocol.
 pub type Runs = BTreeMap<(String, String), Run>;
 
 /// Asks every row of the plan under every protocol, in the order of names, and returns the runs.
 ///
 /// Complete runs are read, broken ones continued. A model is opened once and dropped before the
-/// next, so that one at a time is in memory. `watch` can stop the study; the same call continues.
+/// next, so that one at a time is in memory. `watch` can stop the study, which returns `None`; the
+/// same call continues.
 ///
 /// # Errors
 ///
@@ -56,12 +60,12 @@ pub type Runs = BTreeMap<(String, String), Run>;
 pub fn run_rows(
     plan: &Plan<'_>,
     watch: &mut dyn FnMut(&RowProgress<'_>) -> ControlFlow<()>,
-) -> Result<Runs, StudyError> {
+) -> Result<Option<Runs>, StudyError> {
     let mut runs = Runs::new();
     for (row, spec) in &plan.mapping.rows {
-        let options = OpenOptions { exam: Some(plan.exam), weight_type: None };
-        let open = || models::open(&spec.model, &options);
-        let mut opened = open().map_err(|source| StudyError::Model { row: row.clone(), source })?;
+        let options = OpenOptions { exam: Some(plan.exam), weight_type: weight_type(row, spec)? };
+        let mut opened = models::open(&spec.model, &options)
+            .map_err(|source| StudyError::Model { row: row.clone(), source })?;
         for protocol in plan.protocols {
             let folder = plan.folder.join(file_name(row)).join(&protocol.id);
             let evaluation = Evaluation {
@@ -73,7 +77,8 @@ pub fn run_rows(
             };
             let ended = evaluation
                 .run(&mut *opened.model, &folder, &mut |run| {
-                    watch(&RowProgress { row, protocol: &protocol.id, run: *run })
+                    let notes = &opened.notes;
+                    watch(&RowProgress { row, protocol: &protocol.id, run: *run, notes })
                 })
                 .map_err(|source| StudyError::Eval {
                     row: row.clone(),
@@ -81,12 +86,27 @@ pub fn run_rows(
                     source,
                 })?;
             if let Ended::Stopped { .. } = ended {
-                return Ok(runs);
+                return Ok(None);
             }
             runs.insert((row.clone(), protocol.id.clone()), Run::open_complete(&folder)?);
         }
     }
-    Ok(runs)
+    Ok(Some(runs))
+}
+
+/// The number format to hold a row's weights in; what cannot be done yet is refused.
+fn weight_type(row: &str, spec: &ModelSpec) -> Result<Option<WeightType>, StudyError> {
+    let unsupported = |what| StudyError::Unsupported { row: row.to_owned(), what };
+    if spec.adapter.is_some() {
+        return Err(unsupported("an adapter"));
+    }
+    match spec.dtype {
+        None => Ok(None),
+        Some(Dtype::F32) => Ok(Some(WeightType::F32)),
+        Some(Dtype::F16) => Ok(Some(WeightType::F16)),
+        Some(Dtype::Bf16) => Ok(Some(WeightType::Bf16)),
+        Some(Dtype::Int8) => Err(unsupported("int8")),
+    }
 }
 
 /// A row's name as a folder: small letters and digits, anything else a dash.

@@ -144,7 +144,9 @@ pub(super) fn disputes(study: &Reproduction) -> TextTable {
             dispute.printed.clone(),
             format!("{:.3}", dispute.figure.value),
             test.map_or_else(String::new, |t| format!("{:+.1} points", 100.0 * t.difference)),
-            test.map_or_else(String::new, |test| format::p_value(test.p)),
+            test.map_or_else(String::new, |test| {
+                format::p_value(test.p).trim_start_matches("= ").to_owned()
+            }),
         ]);
     }
     table

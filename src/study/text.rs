@@ -30,7 +30,8 @@ pub(super) fn summary_lines(study: &Reproduction) -> Vec<String> {
         |numbers: Vec<usize>| numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join("/");
     let found: Vec<usize> = columns.iter().filter_map(|c| Some(c.found.as_ref()?.n)).collect();
     let rows: Vec<usize> = columns.iter().filter_map(|c| Some(c.found.as_ref()?.rows)).collect();
-    let printed: Vec<usize> = columns.iter().map(|column| column.printed).collect();
+    let mut printed: Vec<usize> = columns.iter().map(|column| column.printed).collect();
+    printed.dedup();
     let stated = columns.iter().filter_map(|column| column.stated.first());
     let (stated, stated_rows) = stated.map(|stated| (stated.fit.n, stated.fit.rows)).unzip();
     let mut lines = vec![format!(

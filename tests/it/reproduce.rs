@@ -228,6 +228,17 @@ fn a_row_that_is_run_gets_a_verdict_per_cell() {
     let row = row.iter().find(|row| row["model"] == "MedAlpaca 13b").unwrap();
     assert_eq!(row["runs"][0]["cells"][0]["ledger"]["asked"], 91);
     assert_eq!(row["runs"][0]["cells"][0]["ledger"]["correct"], 40);
+    // The report of the runs names the printed values in the fields for them.
+    let runs_json: Value =
+        serde_json::from_slice(&fs::read(out.join("runs.json")).unwrap()).unwrap();
+    medharness::reports::check(&runs_json).unwrap();
+    let comparison = &runs_json["runs"][0]["comparison"];
+    assert_eq!(comparison["printed"]["Step 1"], "0.473");
+    assert_eq!(comparison["ours"]["Step 1"]["successes"], 40);
+    assert_eq!(comparison["verdict"]["Step 3"]["verdict"], "differs");
+    assert!(
+        fs::read_to_string(out.join("runs.html")).unwrap().contains("MedAlpaca 13b · strict-v1")
+    );
     // The second time the runs are read, not made; and the report is the same.
     let folder = runs.join("medalpaca-13b/paper-2023-04");
     let files = || ["attempts.jsonl", "manifest.json"].map(|n| fs::read(folder.join(n)).unwrap());
@@ -235,6 +246,8 @@ fn a_row_that_is_run_gets_a_verdict_per_cell() {
     run().assert().success();
     assert!(files() == before, "the finished run was touched");
     assert_eq!(report(&out), first);
+    reproduce(&out).assert().success();
+    assert!(!out.join("runs.html").exists(), "a page of runs that this study does not have");
 }
 
 #[test]
@@ -262,4 +275,25 @@ fn an_exam_of_another_size_is_not_comparable() {
     let report = report(&out);
     let verdicts = verdicts(&report, "LLaMA 7b", "paper-2023-04");
     assert_eq!(verdicts, ["not_comparable", "not_run", "not_run"]);
+}
+
+#[test]
+fn an_adapter_is_refused_rather_than_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write_exam(folder.path(), [0, 0, 0]);
+    let models = folder.path().join("models.toml");
+    let entry = "{ model = \"replay:answers.jsonl\", adapter = \"answers.jsonl\" }";
+    fs::write(&models, format!("[rows]\n\"MedAlpaca 7b LoRA\" = {entry}\n")).unwrap();
+    let mut command = reproduce(&folder.path().join("out"));
+    command.arg("--models").arg(&models).arg("--exam").arg(folder.path().join("step1.json"));
+    let text = transcript(command.arg("--runs").arg(folder.path().join("runs")));
+    assert!(text.starts_with("exit: 2\n") && text.contains("adapter"), "{text}");
+}
+
+#[test]
+fn a_protocol_given_twice_or_unknown_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let twice = ["--protocol", "strict-v1", "--protocol", "strict-v1"];
+    reproduce(folder.path()).args(twice).assert().code(2);
+    reproduce(folder.path()).args(["--protocol", "strict-v0"]).assert().code(2);
 }
