@@ -187,27 +187,9 @@ impl Decoder {
         stop: &[u32],
         is_complete: &IsComplete<'_>,
     ) -> Option<Reply> {
-        let end = |active: &mut Active, finish_reason, failed| {
-            Some(Reply { ids: std::mem::take(&mut active.ids), finish_reason, failed })
-        };
-        if sampling.max_new_tokens == 0 {
-            return end(active, FinishReason::Length, false);
-        }
-        let Some(id) = pick(logits, sampling, &mut active.random) else {
-            return end(active, FinishReason::Unknown, true);
-        };
-        active.ids.push(id);
-        if stop.contains(&id) {
-            end(active, FinishReason::EndOfText, false)
-        } else if is_complete(&active.ids) {
-            end(active, FinishReason::StopString, false)
-        } else if active.ids.len() >= sampling.max_new_tokens
-            || active.sequence.len() >= self.config().context
-        {
-            end(active, FinishReason::Length, false)
-        } else {
-            None
-        }
+        let is_full = active.sequence.len() >= self.config().context;
+        let Active { ids, random, .. } = active;
+        advance(ids, logits, random, sampling, stop, is_complete, is_full)
     }
 
     /// Whether one more sequence fits beside those in flight, each at its full length.
@@ -333,6 +315,39 @@ impl Decoder {
         while self.fed.len() > 1 && bytes(&self.fed) > self.limits.prompt_bytes {
             self.fed.pop_front();
         }
+    }
+}
+
+/// Adds the next token to `ids`; returns the reply if it ends there.
+///
+/// `is_full` says that no further token could be fed.
+pub(crate) fn advance(
+    ids: &mut Vec<u32>,
+    logits: &[f32],
+    random: &mut Generator,
+    sampling: &Sampling,
+    stop: &[u32],
+    is_complete: &IsComplete<'_>,
+    is_full: bool,
+) -> Option<Reply> {
+    let end = |ids: &mut Vec<u32>, finish_reason, failed| {
+        Some(Reply { ids: std::mem::take(ids), finish_reason, failed })
+    };
+    if sampling.max_new_tokens == 0 {
+        return end(ids, FinishReason::Length, false);
+    }
+    let Some(id) = pick(logits, sampling, random) else {
+        return end(ids, FinishReason::Unknown, true);
+    };
+    ids.push(id);
+    if stop.contains(&id) {
+        end(ids, FinishReason::EndOfText, false)
+    } else if is_complete(ids) {
+        end(ids, FinishReason::StopString, false)
+    } else if ids.len() >= sampling.max_new_tokens || is_full {
+        end(ids, FinishReason::Length, false)
+    } else {
+        None
     }
 }
 

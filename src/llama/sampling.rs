@@ -6,9 +6,11 @@
 
 use crate::{protocol::Sampling, stats::Generator};
 
-/// Returns the most likely token, the lowest id of several; `None` for NaN or no logits.
+/// Returns the most likely token, the lowest id of several.
+///
+/// `None` where the logits hold no distribution: one is NaN or infinite, or there is none.
 pub fn greedy(logits: &[f32]) -> Option<u32> {
-    if logits.iter().any(|logit| logit.is_nan()) {
+    if logits.iter().any(|logit| logit.is_nan() || *logit == f32::INFINITY) {
         return None;
     }
     // `max_by` keeps the last of equals, hence the reversal.

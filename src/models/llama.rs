@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request};
+use super::{
+    Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request,
+    candle::CandleDecoder, decode::Decode,
+};
 use crate::{
     exam::QuestionId,
     kernels::{self, matrix::WeightType},
     llama::{
-        Checkpoint, Config, Decoder, Hold, PairError,
+        Checkpoint, Config, Decoder, Hold, NetworkError, PairError,
         checkpoint::stop_tokens,
         decoder::{Continue, Limits, Reply, Score},
         defects, encode_pair,
@@ -28,10 +31,18 @@ use crate::{
 pub struct LlamaModel {
     identity: ModelIdentity,
     tokenizer: Tokenizer,
-    decoder: Decoder,
+    config: Config,
+    decoder: Box<dyn Decode>,
     stop: Vec<u32>,
     notes: Vec<String>,
     kernel_set: String,
+}
+
+/// Which implementation of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Own,
+    Candle,
 }
 
 impl LlamaModel {
@@ -44,6 +55,23 @@ impl LlamaModel {
     ///
     /// [`ModelError::Load`] if a file is missing, damaged or does not fit the others.
     pub fn open(folder: &Path, weight_type: Option<WeightType>) -> Result<Self, ModelError> {
+        Self::open_with(folder, weight_type, Network::Own)
+    }
+
+    /// Opens a checkpoint folder with candle_transformers' network in f32, to check ours against.
+    ///
+    /// # Errors
+    ///
+    /// As [`LlamaModel::open`], and for configurations that network computes otherwise.
+    pub fn open_candle(folder: &Path) -> Result<Self, ModelError> {
+        Self::open_with(folder, Some(WeightType::F32), Network::Candle)
+    }
+
+    fn open_with(
+        folder: &Path,
+        weight_type: Option<WeightType>,
+        network: Network,
+    ) -> Result<Self, ModelError> {
         let load = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Load {
             path: folder.display().to_string(),
             source,
@@ -51,17 +79,15 @@ impl LlamaModel {
         let mut checkpoint = Checkpoint::open(folder).map_err(|error| load(error.into()))?;
         let tokenizer = Tokenizer::from_dir(folder).map_err(|error| load(error.into()))?;
         let vocab_size = checkpoint.config().vocab_size;
-        if tokenizer.vocab_size() > vocab_size {
-            let (pieces, folder) = (tokenizer.vocab_size(), folder.display());
-            return Err(load(
-                format!(
-                    "the tokenizer of `{folder}` has {pieces} tokens, the network {vocab_size}"
-                )
-                .into(),
-            ));
-        }
         let mut stop = stop_tokens(folder, checkpoint.config()).map_err(|e| load(e.into()))?;
         let mut notes = [checkpoint.notes(), tokenizer.notes()].concat();
+        if tokenizer.vocab_size() > vocab_size {
+            let pieces = tokenizer.vocab_size();
+            notes.push(format!(
+                "the tokenizer has {pieces} tokens, the network {vocab_size}: a prompt with one of \
+                 the others is refused"
+            ));
+        }
         for defect in defects::found(folder).map_err(|error| load(error.into()))? {
             notes.push(format!("{} ({})", defect.says, defect.source));
             stop.extend(&defect.stop);
@@ -69,11 +95,28 @@ impl LlamaModel {
         stop.sort_unstable();
         stop.dedup();
         let weight_type = weight_type.unwrap_or_else(|| checkpoint.widest_type());
-        let identity = identity(folder, &checkpoint, &tokenizer, weight_type)?;
-        let hold = Hold::Frozen(weight_type);
-        let network = checkpoint.load(hold).map_err(|error| load(error.into()))?;
-        let decoder = Decoder::new(network, Limits::default());
-        Ok(Self { identity, tokenizer, decoder, stop, notes, kernel_set: kernels::set_name() })
+        let mut identity = identity(folder, &checkpoint, &tokenizer, weight_type)?;
+        let config = checkpoint.config().clone();
+        let decoder: Box<dyn Decode> = match network {
+            Network::Own => {
+                let loaded = checkpoint.load(Hold::Frozen(weight_type));
+                let network = loaded.map_err(|error| load(error.into()))?;
+                Box::new(Decoder::new(network, Limits::default()))
+            }
+            Network::Candle => {
+                identity.backend = "candle".into();
+                Box::new(CandleDecoder::load(&mut checkpoint).map_err(load)?)
+            }
+        };
+        Ok(Self {
+            config,
+            identity,
+            tokenizer,
+            decoder,
+            stop,
+            notes,
+            kernel_set: kernels::set_name(),
+        })
     }
 
     /// Returns what a reader should know of the files: defects, what was left aside.
@@ -83,7 +126,7 @@ impl LlamaModel {
 
     /// Returns the network's sizes and switches.
     pub fn config(&self) -> &Config {
-        self.decoder.config()
+        &self.config
     }
 
     /// Returns the tokenizer.
@@ -112,7 +155,7 @@ impl LlamaModel {
         if ids.is_empty() {
             return Err(Self::text_error(&prompt.id, PairError::NoContext));
         }
-        self.check_length(prompt.id.clone(), ids.len())?;
+        self.check(&prompt.id, &ids, 0)?;
         Ok(ids)
     }
 
@@ -126,7 +169,8 @@ impl LlamaModel {
         let score = encode_pair(&self.tokenizer, context, continuation, *bos)
             .map_err(|error| Self::text_error(id, error))?;
         // The last token is only predicted, not fed.
-        self.check_length(id.clone(), score.context.len() + score.continuation.len() - 1)?;
+        self.check(id, &score.context, score.continuation.len() - 1)?;
+        self.check(id, &score.continuation, 0)?;
         Ok(score)
     }
 
@@ -161,7 +205,7 @@ impl LlamaModel {
         let result = decoder.generate(requests, sampling, stop, &is_complete, &mut finish);
         match (result, broken) {
             (Err(error), _) => Err(self.failed("generating", error)),
-            (_, Some(error)) => Err(self.failed("decoding", error)),
+            (_, Some(error)) => Err(self.failed("decoding", error.into())),
             (Ok(()), None) => Ok(()),
         }
     }
@@ -194,21 +238,29 @@ impl LlamaModel {
         result.map_err(|error| self.failed("scoring", error))
     }
 
-    fn check_length(&self, id: QuestionId, got: usize) -> Result<(), ModelError> {
-        let limit = self.config().context;
+    /// Refuses tokens that, with `more` behind them, do not fit the context, or that the network
+    /// does not have.
+    fn check(&self, id: &QuestionId, tokens: &[u32], more: usize) -> Result<(), ModelError> {
+        let (got, limit) = (tokens.len() + more, self.config.context);
         if got > limit {
-            let model = self.identity.name.clone();
+            let (model, id) = (self.identity.name.clone(), id.clone());
             return Err(ModelError::ContextExceeded { model, id, got, limit });
         }
-        Ok(())
+        let vocab_size = self.config.vocab_size;
+        match tokens.iter().find(|token| usize::try_from(**token).is_ok_and(|t| t >= vocab_size)) {
+            Some(token) => {
+                Err(Self::text_error(id, NetworkError::Token { token: *token, vocab_size }))
+            }
+            None => Ok(()),
+        }
     }
 
     fn failed(
         &self,
         stage: &'static str,
-        source: impl std::error::Error + Send + Sync + 'static,
+        source: Box<dyn std::error::Error + Send + Sync>,
     ) -> ModelError {
-        ModelError::Backend { model: self.identity.name.clone(), stage, source: Box::new(source) }
+        ModelError::Backend { model: self.identity.name.clone(), stage, source }
     }
 
     fn text_error(

@@ -3,6 +3,8 @@
 //! A backend implements [`Model`]; the evaluator knows only this trait, so canned replies drive
 //! the same code as a 13B checkpoint. Prompts come rendered, replies are read elsewhere.
 
+mod candle;
+mod decode;
 mod llama;
 mod recorded;
 mod replay;
@@ -186,6 +188,7 @@ pub struct Opened {
 ///
 /// - `replay:FILE`: recorded answers, one [`RecordedAnswer`] a line;
 /// - `stub:BEHAVIOUR`: canned replies, see [`Behaviour`];
+/// - `candle:FOLDER`: a checkpoint, computed by candle_transformers in f32;
 /// - a folder, or `hf:ORG/NAME[@REVISION]`: a checkpoint.
 ///
 /// # Errors
@@ -207,8 +210,10 @@ pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError>
         let path = file.parent().map(Path::to_owned);
         return Ok(Opened { model, path, notes: Vec::new() });
     }
-    let folder = Path::new(spec);
-    let model = LlamaModel::open(folder, options.weight_type)?;
+    let (folder, model) = match spec.strip_prefix("candle:") {
+        Some(folder) => (Path::new(folder), LlamaModel::open_candle(Path::new(folder))?),
+        None => (Path::new(spec), LlamaModel::open(Path::new(spec), options.weight_type)?),
+    };
     let notes = model.notes().to_vec();
     Ok(Opened { model: Box::new(model), path: Some(folder.to_owned()), notes })
 }

@@ -217,3 +217,105 @@ fn a_checkpoint_opens_as_a_model_with_every_identity() {
     assert!(opened.model.capabilities().tokens);
     assert!(opened.model.kernel_set() != "none");
 }
+
+/// Two questions, of which the second does not fit a context of 512 tokens.
+fn two_questions(folder: &Path) -> std::path::PathBuf {
+    let question = |id: &str, text: &str| {
+        json!({"id": id, "step": "1", "question": text, "answer": "B", "has_image": false,
+            "source": "test", "options": [{"letter": "A", "text": "the red ball"},
+            {"letter": "B", "text": "the sun"}, {"letter": "C", "text": "a dog"}]})
+    };
+    let path = folder.join("exam.jsonl");
+    write_lines(
+        &path,
+        &[
+            question("short", "What is hot and far away?"),
+            question("long", &"Tim saw a cat and ran home. ".repeat(40)),
+        ],
+    );
+    path
+}
+
+#[test]
+fn an_exam_runs_on_a_checkpoint_and_what_does_not_fit_is_an_error_of_its_item() {
+    let model = shared!("checkpoints/stories260k");
+    let scratch = tempfile::tempdir().expect("scratch");
+    let exam = two_questions(scratch.path());
+    let mut scores = Vec::new();
+    for (spec, out) in [("", "own"), ("candle:", "candle")] {
+        for protocol in ["mmlu-letter", "medqa-text"] {
+            let run = scratch.path().join(format!("{out}-{protocol}"));
+            medharness()
+                .args(["eval", "--protocol", protocol, "--model"])
+                .arg(format!("{spec}{}", model.display()))
+                .arg("--exam")
+                .arg(&exam)
+                .arg("--out")
+                .arg(&run)
+                .assert()
+                .success();
+            let attempts = json_lines(&run.join("attempts.jsonl"));
+            assert_eq!(attempts[0]["scores"].as_array().map(Vec::len), Some(3));
+            let error = attempts[1]["error"].as_str().expect("does not fit");
+            assert!(error.contains("the context of `stories260k` holds 512"), "{error}");
+            assert_eq!(attempts[1]["outcome"]["kind"], "errored");
+            let sums: Vec<f64> = attempts[0]["scores"]
+                .as_array()
+                .expect("scores")
+                .iter()
+                .map(|score| score["log_prob"].as_f64().expect("a number"))
+                .collect();
+            scores.push((protocol, sums));
+        }
+    }
+    let (own, candle) = scores.split_at(2);
+    for ((protocol, own), (_, candle)) in own.iter().zip(candle) {
+        for (own, candle) in own.iter().zip(candle) {
+            assert!((own - candle).abs() < 1e-4, "{protocol}: {own}, candle {candle}");
+        }
+    }
+}
+
+/// The seam: another network, another language library underneath, the same tokens.
+#[test]
+fn candles_network_behind_the_same_seam_generates_the_same_text() {
+    use medharness::{
+        exam::QuestionId,
+        models::{Bos, Prompt, Sampling},
+    };
+
+    let folder = shared!("checkpoints/stories260k");
+    let sampling = |greedy| Sampling {
+        greedy,
+        temperature: 0.9,
+        top_k: 20,
+        top_p: 0.95,
+        max_new_tokens: 30,
+        stop: vec!["\n".into()],
+        seed: 4,
+        bos: Bos::Model,
+    };
+    let prompts: Vec<Prompt> = ["Once upon a time", "The doctor", ""]
+        .iter()
+        .zip(1..)
+        .map(|(text, n)| Prompt {
+            id: QuestionId(format!("q{n}")),
+            attempt: n,
+            text: (*text).to_owned(),
+        })
+        .collect();
+    let mut texts = Vec::new();
+    for spec in [folder.display().to_string(), format!("candle:{}", folder.display())] {
+        let mut model =
+            medharness::models::open(&spec, &OpenOptions::default()).expect("opens").model;
+        for greedy in [true, false] {
+            let completions = model.generate(&prompts, &sampling(greedy)).expect("generates");
+            texts.push(
+                completions.into_iter().map(|c| (c.text, c.finish_reason)).collect::<Vec<_>>(),
+            );
+        }
+        assert!(!model.identity().backend.is_empty());
+    }
+    assert_eq!(texts[..2], texts[2..]);
+    assert!(texts[0].iter().all(|(text, _)| !text.contains('\n')));
+}

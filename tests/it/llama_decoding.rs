@@ -101,6 +101,7 @@ fn draws_follow_the_filtered_distribution() {
 fn greedy_ties_go_to_the_lowest_id_and_nan_is_no_answer() {
     assert_eq!(greedy(&[1.0, 3.0, 3.0, -1.0]), Some(1));
     assert_eq!(greedy(&[1.0, f32::NAN]), None);
+    assert_eq!(greedy(&[1.0, f32::INFINITY]), None);
     assert_eq!(greedy(&[]), None);
     assert_eq!(filtered(&[f32::NEG_INFINITY; 3], &sampling(1.0, 0, 1.0)), None);
     assert_eq!(filtered(&[1.0, f32::NAN], &sampling(1.0, 0, 1.0)), None);
@@ -321,4 +322,37 @@ fn pairs_without_tokens_are_refused() {
         @"the context has no token, and no token begins a text");
     let pair = encode_pair(&tokenizer, "", "Once", Bos::None).expect("from the first token");
     assert_eq!(pair.context, [1]);
+}
+
+/// An output matrix so large that logits overflow.
+struct Huge;
+
+impl medharness::llama::WeightSource for Huge {
+    fn read(
+        &mut self,
+        name: &str,
+        row_len: usize,
+        first: usize,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), medharness::llama::CheckpointError> {
+        Hashed("plain").read(name, row_len, first, rows, out)?;
+        if name == "lm_head.weight" {
+            out.iter_mut().for_each(|value| *value = value.signum() * f32::MAX);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_fail_the_item_and_choose_nothing() {
+    let network = Llama::new(config("plain"), &mut Huge, F32).expect("finite weights");
+    let mut decoder = Decoder::new(network, Limits::default());
+    for reply in generate(&mut decoder, &[vec![1, 2], vec![3]], &greedily(5)) {
+        assert!(reply.failed && reply.ids.is_empty(), "{reply:?}");
+    }
+    let request = [Score { context: vec![1, 2], continuation: vec![3, 4] }];
+    let mut log_prob = 0.0;
+    decoder.score(&request, &mut |_, scored| log_prob = scored.log_prob).expect("scores");
+    assert!(log_prob.is_nan());
 }
