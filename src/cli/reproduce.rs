@@ -1,7 +1,6 @@
 //! `medharness reproduce`: the printed table beside what can be measured, with its audit.
 
 use std::{
-    collections::BTreeMap,
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -80,7 +79,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         None => Mapping::default(),
     };
     let runs = run_models(args, &mapping, &protocols, context)?;
-    let study = Reproduction::of_paper(protocols, &runs, &BTreeMap::new());
+    let study = Reproduction::of_paper(protocols, &runs);
     let page = study::write(&study, &args.out).map_err(failed)?;
     let runs_page = study::write_runs(&study, runs, &args.out).map_err(failed)?;
     context.out.write_all(study::text(&study, &page).as_bytes())?;

@@ -1,4 +1,17 @@
 //! The study as JSON and its cells as CSV.
+//!
+//! | key of `report.json` | what |
+//! |---|---|
+//! | `schema` | `medharness-reproduction/1`; another number where a key is taken away or means something else |
+//! | `protocols` | id and sha256 of each column of measured values |
+//! | `counts` | cells by verdict |
+//! | `rows` | [`super::RowResult`]: digits as printed, weights, and per protocol the run with a [`super::Cell`] per column |
+//! | `audit` | [`crate::claims::Audit`], claims with verdicts in it |
+//! | `dispute` | other people's figures (`cells`: for cells of the table), remarks, sources, states of the table, axes |
+//! | `extractors` | [`super::ExtractorMatrix`] |
+//!
+//! Without models it holds nothing that differs between two machines; with models, what the runs'
+//! own identities say.
 
 use serde_json::{Value, json};
 

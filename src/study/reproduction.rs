@@ -1,7 +1,5 @@
 //! The study's result: printed rows beside measured ones, and everything known about the print.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::{Axis, ExtractorMatrix, RowRun, RowWeights, Weights, axes, compare, rows::Runs};
@@ -66,12 +64,8 @@ pub struct Counts {
 }
 
 impl Reproduction {
-    /// Puts the paper's table beside `runs`; `missing` says why a row has no run.
-    pub fn of_paper(
-        protocols: Vec<Protocol>,
-        runs: &Runs,
-        missing: &BTreeMap<String, String>,
-    ) -> Self {
+    /// Puts the paper's table beside `runs`; a row without one says what to download.
+    pub fn of_paper(protocols: Vec<Protocol>, runs: &Runs) -> Self {
         let table = Table::paper();
         let audit = Audit::new(&table);
         let weights = Weights::paper();
@@ -85,8 +79,7 @@ impl Reproduction {
                     .iter()
                     .map(|protocol| {
                         let run = runs.get(&(row.model.clone(), protocol.id.clone()));
-                        let why = missing.get(&row.model).unwrap_or(&absent);
-                        compare(&table, &audit, &row.model, protocol, run.ok_or(why.as_str()))
+                        compare(&table, &audit, &row.model, protocol, run.ok_or(absent.as_str()))
                     })
                     .collect();
                 let is_run = runs.iter().any(|run| run.run.is_some());

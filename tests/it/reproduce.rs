@@ -297,3 +297,27 @@ fn a_protocol_given_twice_or_unknown_is_refused() {
     reproduce(folder.path()).args(twice).assert().code(2);
     reproduce(folder.path()).args(["--protocol", "strict-v0"]).assert().code(2);
 }
+
+#[test]
+fn a_row_with_questions_that_got_no_reply_gets_no_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let exam = folder.path().join("exam");
+    fs::create_dir(&exam).unwrap();
+    write_exam(&exam, [40, 50, 70]);
+    let answers = fs::read_to_string(exam.join("answers.jsonl")).unwrap();
+    fs::remove_file(exam.join("answers.jsonl")).unwrap();
+    let lost = |line: &&str| !line.contains("step2/50\"");
+    let kept: String = answers.lines().filter(lost).map(|line| format!("{line}\n")).collect();
+    fs::write(folder.path().join("answers.jsonl"), kept).unwrap();
+    let models = folder.path().join("models.toml");
+    fs::write(&models, "[rows]\n\"MedAlpaca 13b\" = \"replay:answers.jsonl\"\n").unwrap();
+    let out = folder.path().join("out");
+    let mut command = reproduce(&out);
+    command.arg("--models").arg(&models).arg("--exam").arg(&exam);
+    command.arg("--runs").arg(folder.path().join("runs")).assert().success();
+    let report = report(&out);
+    let verdicts = verdicts(&report, "MedAlpaca 13b", "paper-2023-04");
+    assert_eq!(verdicts, ["reproduced", "not_comparable", "reproduced"]);
+    let text = fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(text.contains("1 of 109 questions got no reply"), "{text}");
+}
