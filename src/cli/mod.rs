@@ -11,6 +11,7 @@ mod error;
 mod eval;
 mod exam;
 mod export;
+mod fetch;
 mod gate;
 mod generate;
 mod junit;
@@ -137,6 +138,8 @@ pub enum Command {
     /// For measurements that need a model's size and not its knowledge. The weights are N(0, 0.02),
     /// the norms 1; the same seed writes the same bytes. Large shapes are sharded.
     Synth(synth::Args),
+    /// Fetch a model's files into the cache and check them
+    Fetch(fetch::Args),
     /// Show the token pieces and ids of a text
     Tokenize(tokenize::Args),
     /// Write a checkpoint with int8 weights
@@ -183,6 +186,7 @@ impl Cli {
             Command::Generate(args) => generate::run(&args, context),
             Command::Score(args) => score::run(&args, context),
             Command::Synth(args) => synth::run(&args, context),
+            Command::Fetch(args) => fetch::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Quantize(args) => quantize::run(&args, context),
             Command::Audit(args) => audit::run(&args, context),

@@ -1,15 +1,13 @@
 //! `medharness tokenize`: the pieces and ids a text becomes.
 
-use std::{
-    io::{Read, Write},
-    path::PathBuf,
-};
+use std::{io::Read, path::PathBuf};
 
 use serde::Serialize;
 
-use super::{CommandError, Context};
+use super::{CommandError, Context, fetch::fetched, note::note};
 use crate::{
     llama::tokenizer::{Tokenizer, TokenizerError},
+    models::hub::{HubSpec, Parts},
     protocol::Bos,
     store::FileIdentity,
 };
@@ -20,9 +18,9 @@ use crate::{
 /// given. Nothing is appended or cut off.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A tokenizer.json, a tokenizer.model (SentencePiece), or a model's folder
+    /// A tokenizer.json, a tokenizer.model (SentencePiece), a model's folder, or hf:org/name
     #[arg(long, value_name = "PATH")]
-    pub tokenizer: PathBuf,
+    pub tokenizer: String,
     /// What stands in front: nothing, what the model's own configuration says, or this token id
     #[arg(long, value_name = "none|model|ID", default_value = "model", value_parser = bos)]
     pub bos: Bos,
@@ -69,14 +67,16 @@ pub(super) fn bos(text: &str) -> Result<Bos, String> {
 ///
 /// If the tokenizer or the text cannot be used.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
-    let opened = if args.tokenizer.is_dir() {
-        Tokenizer::from_dir(&args.tokenizer)
+    let path = if HubSpec::is_meant(&args.tokenizer) {
+        fetched(&args.tokenizer, Parts::Tokenizer, context.progress)?.dir
     } else {
-        Tokenizer::from_file(&args.tokenizer)
+        PathBuf::from(&args.tokenizer)
     };
+    let opened =
+        if path.is_dir() { Tokenizer::from_dir(&path) } else { Tokenizer::from_file(&path) };
     let tokenizer = opened.map_err(explained)?;
-    for note in tokenizer.notes() {
-        writeln!(std::io::stderr().lock(), "note: {note}")?;
+    for text in tokenizer.notes() {
+        note(format_args!("note: {text}"));
     }
     let mut text = args.text.clone();
     if text == "-" {

@@ -5,6 +5,7 @@
 
 mod candle;
 mod decode;
+pub mod hub;
 mod llama;
 mod recorded;
 mod replay;
