@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     CommandError, Context, Format,
-    network::Dtype,
+    network::{Dtype, pinned},
     note::note,
     page::{percent, range},
     summary,
@@ -32,7 +32,8 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The model: `replay:FILE` (recorded answers), `stub:NAME` (canned replies: gold, longest,
-    /// always-X, letter-X, noisy, empty, loop, error), or a checkpoint
+    /// always-X, letter-X, noisy, empty, loop, error), or a checkpoint: its folder, or
+    /// `hf:org/name[@revision]`
     #[arg(long, value_name = "SPEC")]
     pub model: String,
     /// The exam: a file or folder in any layout that `exam check` reads
@@ -81,7 +82,8 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     }
     let protocol = Protocol::find(&args.protocol).map_err(CommandError::input)?;
     let options = OpenOptions { exam: Some(&exam), weight_type: args.dtype.map(Into::into) };
-    let opened = models::open(&args.model, &options).map_err(CommandError::input)?;
+    let model = pinned(&args.model, context.progress)?;
+    let opened = models::open(&model, &options).map_err(CommandError::input)?;
     for remark in &opened.notes {
         note(format_args!("note: {remark}"));
     }

@@ -88,7 +88,7 @@ struct ReplyLine<'a> {
 /// Exit code 2 for bad input, 3 if the network or the output fails.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
     let lines: Vec<PromptLine> = read_lines(&args.prompts, |line: &PromptLine| &line.id)?;
-    let mut model = args.model.open()?;
+    let mut model = args.model.open(context.progress)?;
     let sampling = Sampling {
         greedy: args.greedy,
         temperature: args.temperature,

@@ -1,9 +1,17 @@
 //! The arguments of every command that runs a checkpoint.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use super::{CommandError, note::note};
-use crate::{exam::QuestionId, kernels::matrix::WeightType, models::LlamaModel, stats::Seed};
+use super::{CommandError, fetch::fetched, note::note};
+use crate::{
+    exam::QuestionId,
+    kernels::matrix::WeightType,
+    models::{
+        LlamaModel,
+        hub::{HubSpec, Parts},
+    },
+    stats::Seed,
+};
 
 /// Number format to hold weights in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,9 +37,9 @@ impl From<Dtype> for WeightType {
 /// Which checkpoint, and how its weights are held.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// The checkpoint: a folder in Hugging Face's layout
-    #[arg(long, value_name = "DIR")]
-    pub model: PathBuf,
+    /// The checkpoint: a folder in Hugging Face's layout, or hf:org/name[@revision]
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
     /// Number format to hold the weights in; activations are f32. Default: as stored
     #[arg(long, value_enum)]
     pub dtype: Option<Dtype>,
@@ -39,14 +47,29 @@ pub struct ModelArgs {
 
 impl ModelArgs {
     /// Opens the checkpoint and says on stderr what a reader should know of it.
-    pub(super) fn open(&self) -> Result<LlamaModel, CommandError> {
-        let model = LlamaModel::open(&self.model, self.dtype.map(WeightType::from))
+    pub(super) fn open(&self, progress: bool) -> Result<LlamaModel, CommandError> {
+        let fetched = match HubSpec::is_meant(&self.model) {
+            true => Some(fetched(&self.model, Parts::All, progress)?.dir),
+            false => None,
+        };
+        let folder = fetched.as_deref().unwrap_or(Path::new(&self.model));
+        let model = LlamaModel::open(folder, self.dtype.map(WeightType::from))
             .map_err(CommandError::input)?;
         for remark in model.notes() {
             note(format_args!("note: {remark}"));
         }
         Ok(model)
     }
+}
+
+/// Returns what [`crate::models::open`] is to open: a model on the hub is fetched, with a bar if
+/// `progress`, and pinned to the commit it has now.
+pub(super) fn pinned(model: &str, progress: bool) -> Result<String, CommandError> {
+    if !HubSpec::is_meant(model) {
+        return Ok(model.to_owned());
+    }
+    let found = fetched(model, Parts::All, progress)?;
+    Ok(format!("hf:{}@{}", found.repository, found.commit))
 }
 
 /// Returns the seed of a single reply, as the evaluator derives it for a first attempt.

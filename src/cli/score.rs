@@ -54,7 +54,7 @@ struct ScoreLine<'a> {
 /// Exit code 2 for bad input, 3 if the network or the output fails.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
     let lines: Vec<RequestLine> = read_lines(&args.requests, |line: &RequestLine| &line.id)?;
-    let mut model = args.model.open()?;
+    let mut model = args.model.open(context.progress)?;
     let requests = lines
         .iter()
         .map(|line| {

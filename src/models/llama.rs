@@ -67,6 +67,13 @@ impl LlamaModel {
         Self::open_with(folder, Some(WeightType::F32), Network::Candle)
     }
 
+    /// Gives the model another name than its folder's.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.identity.name = name;
+        self
+    }
+
     fn open_with(
         folder: &Path,
         weight_type: Option<WeightType>,

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use self::hub::{HubSpec, Parts, Settings};
 pub use llama::LlamaModel;
 pub use recorded::{Mark, Options, Recorded, RecordedError, Shape, Transcript};
 pub use replay::{RecordedAnswer, Replay, ReplayError};
@@ -190,7 +191,8 @@ pub struct Opened {
 /// - `replay:FILE`: recorded answers, one [`RecordedAnswer`] a line;
 /// - `stub:BEHAVIOUR`: canned replies, see [`Behaviour`];
 /// - `candle:FOLDER`: a checkpoint, computed by candle_transformers in f32;
-/// - a folder, or `hf:ORG/NAME[@REVISION]`: a checkpoint.
+/// - `hf:ORG/NAME[@REVISION]`: a checkpoint on the hub, named after its commit;
+/// - a folder: a checkpoint.
 ///
 /// # Errors
 ///
@@ -210,6 +212,15 @@ pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError>
         let model = Box::new(Replay::open(file, options.exam)?);
         let path = file.parent().map(Path::to_owned);
         return Ok(Opened { model, path, notes: Vec::new() });
+    }
+    if HubSpec::is_meant(spec) {
+        let found = HubSpec::parse(spec)
+            .and_then(|name| hub::resolve(&name, Parts::All, &Settings::from_env()?, &mut |_| ()));
+        let found = found.map_err(|error| load(error.into()))?;
+        let name = format!("{}@{}", found.repository, &found.commit[..12]);
+        let model = LlamaModel::open(&found.dir, options.weight_type)?.named(name);
+        let notes = model.notes().to_vec();
+        return Ok(Opened { model: Box::new(model), path: Some(found.dir), notes });
     }
     let (folder, model) = match spec.strip_prefix("candle:") {
         Some(folder) => (Path::new(folder), LlamaModel::open_candle(Path::new(folder))?),

@@ -29,6 +29,7 @@ mod export;
 mod gate;
 mod html_browser;
 mod hub;
+mod hub_checkpoint;
 mod hub_processes;
 mod hub_server;
 mod layers;
