@@ -140,6 +140,9 @@ pub enum NetworkError {
         /// Number of tokens.
         vocab_size: usize,
     },
+    /// An adapter does not fit.
+    #[error("the adapter does not fit the network")]
+    Adapter(#[from] crate::lora::LoraError),
     /// The tensor library failed.
     #[error("tensor operation")]
     Tensor(#[from] candle_core::Error),

@@ -9,6 +9,7 @@
 //! Left to others: prompts and reading rules (`protocol`), the loop over an exam (`eval`), losses
 //! and optimizers (`train`).
 
+mod adapted;
 mod cache;
 pub mod checkpoint;
 mod config;

@@ -15,6 +15,10 @@ use super::{
     rope::{Rope, Turns},
     weights::{EMBEDDING, HEAD, Hold, NORM, WeightSource},
 };
+use crate::{
+    lora::{Draw, LoraConfig},
+    stats::Seed,
+};
 
 /// Token rows of several sequences, one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +44,21 @@ impl Batch {
     /// Returns the rows of each sequence.
     pub fn spans(&self) -> &[Range<usize>] {
         &self.spans
+    }
+
+    /// Returns what fixes the dropout of update `step`, with a number for each sequence's example.
+    ///
+    /// # Panics
+    ///
+    /// Unless there is one number a sequence.
+    pub fn draw(&self, seed: Seed, step: u64, examples: &[u64]) -> Draw {
+        assert_eq!(examples.len(), self.spans.len(), "one example a sequence");
+        let rows = self.spans.iter().zip(examples);
+        Draw::new(
+            seed,
+            step,
+            rows.flat_map(|(span, example)| (0..span.len()).map(|position| (*example, position))),
+        )
     }
 
     /// Returns the tokens of all rows.
@@ -78,6 +97,8 @@ pub struct Llama {
     head: Option<Linear>,
     rope: Rope,
     variables: Vec<(String, Var)>,
+    /// Settings of the attached adapter.
+    adapter: Option<LoraConfig>,
 }
 
 impl Llama {
@@ -104,12 +125,21 @@ impl Llama {
         };
         let variables = reader.into_variables();
         let rope = Rope::new(&config);
-        Ok(Self { config, embedding, blocks, norm, head, rope, variables })
+        Ok(Self { config, embedding, blocks, norm, head, rope, variables, adapter: None })
     }
 
-    /// Returns the trainable weights by checkpoint name; empty for a frozen network.
+    /// Returns the trainable weights: by checkpoint name, an adapter's by PEFT's names; empty for a
+    /// frozen network.
     pub fn variables(&self) -> &[(String, Var)] {
         &self.variables
+    }
+
+    pub(super) fn adapter_config(&self) -> Option<&LoraConfig> {
+        self.adapter.as_ref()
+    }
+
+    pub(super) fn set_adapter(&mut self, config: LoraConfig, variables: Vec<(String, Var)>) {
+        (self.adapter, self.variables) = (Some(config), variables);
     }
 
     /// Returns the sizes and switches.
@@ -122,20 +152,28 @@ impl Llama {
         &self.blocks
     }
 
+    /// Returns each linear layer of the blocks with its checkpoint name.
+    pub fn linears(&self) -> impl Iterator<Item = (String, &Linear)> {
+        self.blocks.iter().enumerate().flat_map(|(layer, block)| {
+            let [q, k, v] = &block.qkv;
+            let linears = [q, k, v, &block.out, &block.gate, &block.up, &block.down];
+            LINEARS
+                .into_iter()
+                .zip(linears)
+                .map(move |(name, linear)| (linear_name(layer, name), linear))
+        })
+    }
+
     /// Returns each linear layer of the blocks with its checkpoint name, for adapters.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
         self.blocks.iter_mut().enumerate().flat_map(|(layer, block)| {
             let [q, k, v] = &mut block.qkv;
-            [
-                ("self_attn.q_proj", q),
-                ("self_attn.k_proj", k),
-                ("self_attn.v_proj", v),
-                ("self_attn.o_proj", &mut block.out),
-                ("mlp.gate_proj", &mut block.gate),
-                ("mlp.up_proj", &mut block.up),
-                ("mlp.down_proj", &mut block.down),
-            ]
-            .map(|(name, linear)| (format!("model.layers.{layer}.{name}"), linear))
+            let linears =
+                [q, k, v, &mut block.out, &mut block.gate, &mut block.up, &mut block.down];
+            LINEARS
+                .into_iter()
+                .zip(linears)
+                .map(move |(name, linear)| (linear_name(layer, name), linear))
         })
     }
 
@@ -147,11 +185,24 @@ impl Llama {
     ///
     /// [`NetworkError`] if a sequence exceeds the context or a token the vocabulary.
     pub fn forward(&self, batch: &Batch) -> Result<Tensor, NetworkError> {
+        self.forward_drawn(batch, None)
+    }
+
+    /// Returns the states as [`Llama::forward`], with the adapter's dropout.
+    ///
+    /// # Errors
+    ///
+    /// As [`Llama::forward`], or if `draw` is not one of this batch ([`Batch::draw`]).
+    pub fn forward_drawn(
+        &self,
+        batch: &Batch,
+        draw: Option<&Draw>,
+    ) -> Result<Tensor, NetworkError> {
         for span in batch.spans() {
             self.check_length(span.len())?;
         }
         let heads = self.heads();
-        self.run(&batch.tokens, &batch.positions, &mut |_, q, k, v| {
+        self.run(&batch.tokens, &batch.positions, draw, &mut |_, q, k, v| {
             Ok(ops::attention(q, k, v, heads, &batch.spans)?)
         })
     }
@@ -173,8 +224,8 @@ impl Llama {
             positions.extend(before..before + piece.tokens.len());
         }
         let mut pieces = Pieces { pieces, heads: self.heads() };
-        let states =
-            self.run(&tokens, &positions, &mut |layer, q, k, v| pieces.attend(layer, q, k, v))?;
+        let states = self
+            .run(&tokens, &positions, None, &mut |layer, q, k, v| pieces.attend(layer, q, k, v))?;
         pieces.finish();
         Ok(states)
     }
@@ -213,12 +264,13 @@ impl Llama {
         &self,
         tokens: &[u32],
         positions: &[usize],
+        draw: Option<&Draw>,
         attend: &mut Attend<'_>,
     ) -> Result<Tensor, NetworkError> {
         let mut x = self.embed(tokens)?;
         let turns = Arc::new(self.rope.turns(positions));
         for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, layer, self.config.rms_norm_eps, &turns, attend)?;
+            x = block.forward(&x, layer, self.config.rms_norm_eps, &turns, draw, attend)?;
         }
         Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
     }
@@ -243,6 +295,21 @@ impl Llama {
             }
         })
     }
+}
+
+/// The linear layers of a block, in the order in which the reference lists its modules.
+const LINEARS: [&str; 7] = [
+    "self_attn.q_proj",
+    "self_attn.k_proj",
+    "self_attn.v_proj",
+    "self_attn.o_proj",
+    "mlp.gate_proj",
+    "mlp.up_proj",
+    "mlp.down_proj",
+];
+
+fn linear_name(layer: usize, name: &str) -> String {
+    format!("model.layers.{layer}.{name}")
 }
 
 /// Attends in one layer: queries, keys and values in, mixed values out.
@@ -279,16 +346,19 @@ impl Block {
         layer: usize,
         eps: f32,
         turns: &Arc<Turns>,
+        draw: Option<&Draw>,
         attend: &mut Attend<'_>,
     ) -> Result<Tensor, NetworkError> {
         let [q, k, v] = &self.qkv;
         let normed = ops::rms_norm(x, &self.input_norm, eps)?;
-        let q = ops::rotate(&q.forward(&normed)?, turns)?;
-        let k = ops::rotate(&k.forward(&normed)?, turns)?;
-        let v = v.forward(&normed)?;
-        let x = (x + self.out.forward(&attend(layer, &q, &k, &v)?)?)?;
+        let q = ops::rotate(&q.forward_drawn(&normed, draw)?, turns)?;
+        let k = ops::rotate(&k.forward_drawn(&normed, draw)?, turns)?;
+        let v = v.forward_drawn(&normed, draw)?;
+        let x = (x + self.out.forward_drawn(&attend(layer, &q, &k, &v)?, draw)?)?;
         let normed = ops::rms_norm(&x, &self.post_norm, eps)?;
-        let inner = ops::swiglu(&self.gate.forward(&normed)?, &self.up.forward(&normed)?)?;
-        Ok((&x + self.down.forward(&inner)?)?)
+        let (gate, up) =
+            (self.gate.forward_drawn(&normed, draw)?, self.up.forward_drawn(&normed, draw)?);
+        let inner = ops::swiglu(&gate, &up)?;
+        Ok((&x + self.down.forward_drawn(&inner, draw)?)?)
     }
 }

@@ -13,6 +13,11 @@ use super::{LoraConfig, LoraError, LowRank};
 /// What PEFT puts before the name of a module.
 const PREFIX: &str = "base_model.model.";
 
+/// Returns PEFT's name of a part of a module, e.g. `lora_A.weight`.
+pub(super) fn parameter_name(module: &str, part: &str) -> String {
+    format!("{PREFIX}{module}.{part}")
+}
+
 /// An adapter: its settings and the matrices of each module.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Adapter {

@@ -1,5 +1,6 @@
 //! The arithmetic of one adapted layer, in f32, and its initialisation.
 
+use super::{Adapter, LoraConfig, LoraError};
 use crate::stats::random::Mt19937;
 
 /// The two matrices of one module and their scaling.
@@ -92,26 +93,36 @@ impl LowRank {
     }
 }
 
-/// Returns fresh matrices for modules `(outputs, inputs, rank)` in the order PEFT meets them, with
-/// the draws of `torch.manual_seed(seed)`.
+/// Returns a fresh adapter for modules `(name, outputs, inputs, rank)` in the order PEFT meets them,
+/// with the draws of `torch.manual_seed(seed)`.
 ///
 /// A is uniform in ±1/sqrt(inputs), B is zero. PEFT draws A and B once as plain layers, then A again:
 /// the first draws are consumed here too.
 ///
+/// # Errors
+///
+/// [`LoraError::Pattern`].
+///
 /// Source: PEFT 0.21.2, `LoraLayer.update_layer` and `reset_lora_parameters`, bit for bit.
-pub fn initialize(modules: &[(usize, usize, usize)], seed: u64) -> Vec<(Vec<f32>, Vec<f32>)> {
+pub fn initialize(
+    config: &LoraConfig,
+    modules: &[(&str, usize, usize, usize)],
+    seed: u64,
+) -> Result<Adapter, LoraError> {
     let mut generator = Mt19937::new(seed);
-    modules
+    let modules = modules
         .iter()
-        .map(|&(outputs, inputs, rank)| {
+        .map(|&(name, outputs, inputs, rank)| {
             for _ in 0..rank * inputs + outputs * rank {
                 generator.next_u32();
             }
             let bound = narrow(3_f64.sqrt() * ((2.0_f64 / 6.0).sqrt() / (inputs as f64).sqrt()));
             let a = (0..rank * inputs).map(|_| generator.uniform(-bound, bound)).collect();
-            (a, vec![0.0; outputs * rank])
+            let (b, scaling) = (vec![0.0; outputs * rank], config.scaling(name)?);
+            Ok((name.to_owned(), LowRank { a, b, rank, scaling }))
         })
-        .collect()
+        .collect::<Result<_, LoraError>>()?;
+    Ok(Adapter { config: config.clone(), modules })
 }
 
 /// `x · wᵀ`: `x: [t, k]`, `w: [n, k]`.

@@ -90,7 +90,8 @@ impl Generator {
     }
 }
 
-fn split_mix(at: &mut u64) -> u64 {
+/// Steps SplitMix64 on and returns its number: for where draws are keyed rather than in sequence.
+pub(crate) fn split_mix(at: &mut u64) -> u64 {
     *at = at.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *at;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

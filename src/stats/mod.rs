@@ -33,6 +33,7 @@ mod unpaired;
 pub use agreement::{Kappa, cohen_kappa};
 pub use bootstrap::{Bootstrap, MIN_RESAMPLES, paired_bootstrap, paired_bootstrap_clustered};
 pub use generator::Generator;
+pub(crate) use generator::split_mix;
 pub use grim::{PrintedShare, Unit};
 pub use multiple::holm;
 pub use paired::{Equivalence, PairedCounts, mcnemar};

@@ -41,6 +41,7 @@ mod llama_ops;
 mod llama_support;
 mod llama_synth;
 mod lora;
+mod lora_branch;
 mod protocol;
 mod protocol_strict;
 mod quant_adamw;
