@@ -81,7 +81,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         note(format_args!("{findings} finding(s) in the exam; see `medharness exam check {path}`"));
     }
     let protocol = Protocol::find(&args.protocol).map_err(CommandError::input)?;
-    let options = OpenOptions { exam: Some(&exam), weight_type: args.dtype.map(Into::into) };
+    let options = OpenOptions { exam: Some(&exam), format: args.dtype.map(Into::into) };
     let model = pinned(&args.model, context.progress)?;
     let opened = models::open(&model, &options).map_err(CommandError::input)?;
     for remark in &opened.notes {

@@ -7,7 +7,7 @@ use crate::{
     exam::QuestionId,
     kernels::matrix::WeightType,
     models::{
-        LlamaModel,
+        LlamaModel, WeightFormat,
         hub::{HubSpec, Parts},
     },
     stats::Seed,
@@ -22,14 +22,44 @@ pub enum Dtype {
     Bf16,
     /// Half precision
     F16,
+    /// LLM.int8() as bitsandbytes computes it on the CPU in evaluation
+    Int8,
+    /// LLM.int8() with the constants and half-precision results of bitsandbytes on CUDA
+    Int8Cuda,
+    /// Int8 weights and float activations: bitsandbytes on the CPU in training
+    Int8Dequantized,
 }
 
-impl From<Dtype> for WeightType {
+impl From<Dtype> for WeightFormat {
     fn from(dtype: Dtype) -> Self {
         match dtype {
             Dtype::F32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
             Dtype::F16 => Self::F16,
+            Dtype::Int8 => Self::Int8,
+            Dtype::Int8Cuda => Self::Int8Cuda,
+            Dtype::Int8Dequantized => Self::Int8Dequantized,
+        }
+    }
+}
+
+/// Number format to write float weights in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FloatDtype {
+    /// Single precision
+    F32,
+    /// bfloat16
+    Bf16,
+    /// Half precision
+    F16,
+}
+
+impl From<FloatDtype> for WeightType {
+    fn from(dtype: FloatDtype) -> Self {
+        match dtype {
+            FloatDtype::F32 => Self::F32,
+            FloatDtype::Bf16 => Self::Bf16,
+            FloatDtype::F16 => Self::F16,
         }
     }
 }
@@ -53,7 +83,7 @@ impl ModelArgs {
             false => None,
         };
         let folder = fetched.as_deref().unwrap_or(Path::new(&self.model));
-        let model = LlamaModel::open(folder, self.dtype.map(WeightType::from))
+        let model = LlamaModel::open(folder, self.dtype.map(WeightFormat::from))
             .map_err(CommandError::input)?;
         for remark in model.notes() {
             note(format_args!("note: {remark}"));

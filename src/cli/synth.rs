@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CommandError, Context, network::Dtype, progress};
+use super::{CommandError, Context, network::FloatDtype, progress};
 use crate::{
     llama::synth::{self, SHAPES, SynthError},
     stats::Seed,
@@ -19,7 +19,7 @@ pub struct Args {
     pub shape: String,
     /// Number format of the weights
     #[arg(long, value_enum, default_value = "bf16")]
-    pub dtype: Dtype,
+    pub dtype: FloatDtype,
     /// Fixes every weight
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,

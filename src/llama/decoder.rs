@@ -3,6 +3,11 @@
 //! A prompt is fed once; its attempts, and the options of a question, continue the same cache.
 //! A finished sequence makes room for the next at once (continuous batching). Since a row's bits
 //! do not depend on the rows beside it, no limit here changes a result.
+//!
+//! With int8 weights a row depends on the call it is part of (its outlier columns). Then calls are
+//! those that transformers makes with one sequence a batch, whatever the limits: a reply is one call on
+//! the whole prompt and one a new token; a score is one call on context and continuation together,
+//! so that contexts are shared by continuations of one token alone.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -90,6 +95,8 @@ struct Fed {
 pub struct Decoder {
     network: Llama,
     limits: Limits,
+    /// Whether a prompt must be fed in one piece.
+    whole: bool,
     /// Prompts fed, the most recently used last.
     fed: VecDeque<Arc<Fed>>,
 }
@@ -105,7 +112,7 @@ struct Active {
 impl Decoder {
     /// Returns a decoder of this network.
     pub fn new(network: Llama, limits: Limits) -> Self {
-        Self { network, limits, fed: VecDeque::new() }
+        Self { whole: network.depends_on_pieces(), network, limits, fed: VecDeque::new() }
     }
 
     /// Returns the network's sizes and switches.
@@ -232,7 +239,10 @@ impl Decoder {
         for (count, request) in requests.iter().enumerate() {
             tokens += request.continuation.len();
             bytes += request.continuation.len() * position;
-            if before.is_none_or(|before| before.context != request.context) {
+            if self.whole {
+                tokens += request.context.len();
+            }
+            if self.whole || before.is_none_or(|before| before.context != request.context) {
                 bytes += request.context.len() * position;
             }
             let full = tokens > self.limits.pass_tokens || bytes > self.limits.cache_bytes;
@@ -245,6 +255,9 @@ impl Decoder {
     }
 
     fn score_pass(&mut self, requests: &[Score]) -> Result<Vec<Scored>, NetworkError> {
+        if self.whole {
+            return self.score_whole(requests);
+        }
         let fed: Vec<Arc<Fed>> =
             requests.iter().map(|request| self.feed(&request.context)).collect::<Result<_, _>>()?;
         let mut scored: Vec<Scored> = requests
@@ -280,6 +293,49 @@ impl Decoder {
         Ok(scored)
     }
 
+    /// As [`Self::score_pass`], each request in one piece; a context before one token is shared.
+    fn score_whole(&mut self, requests: &[Score]) -> Result<Vec<Scored>, NetworkError> {
+        let one_token = |request: &Score| request.continuation.len() == 1;
+        let longer = requests.iter().filter(|request| !one_token(request));
+        let tokens: Vec<Vec<u32>> = longer
+            .map(|Score { context, continuation }| {
+                [context, &continuation[..continuation.len() - 1]].concat()
+            })
+            .collect();
+        let mut sequences: Vec<Sequence> =
+            tokens.iter().map(|_| Sequence::new(self.config())).collect();
+        let mut pieces: Vec<Piece<'_>> = sequences
+            .iter_mut()
+            .zip(&tokens)
+            .map(|(sequence, tokens)| Piece { sequence, tokens })
+            .collect();
+        let states = match pieces.is_empty() {
+            true => None,
+            false => Some(self.network.extend(&mut pieces)?),
+        };
+        drop(sequences);
+        let (mut scored, mut row) = (Vec::with_capacity(requests.len()), 0);
+        for request in requests {
+            let Score { context, continuation } = request;
+            let (Some(states), false) = (&states, one_token(request)) else {
+                scored.push(first_score(&self.feed(context)?.logits, continuation[0]));
+                continue;
+            };
+            let states = states.narrow(0, row + context.len() - 1, continuation.len())?;
+            row += context.len() + continuation.len() - 1;
+            let logits = self.network.logits(&states.contiguous()?)?;
+            let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+            let mut total = Scored { log_prob: 0.0, is_greedy: true };
+            for (row, token) in logits.chunks(self.config().vocab_size).zip(continuation) {
+                let next = first_score(row, *token);
+                total.log_prob += next.log_prob;
+                total.is_greedy &= next.is_greedy;
+            }
+            scored.push(total);
+        }
+        Ok(scored)
+    }
+
     /// Returns the prompt's cache and last logits, feeding it unless it was fed before.
     fn feed(&mut self, prompt: &[u32]) -> Result<Arc<Fed>, NetworkError> {
         assert!(!prompt.is_empty(), "a prompt has at least one token");
@@ -294,7 +350,8 @@ impl Decoder {
         }
         let mut sequence = Sequence::new(self.config());
         let mut state = None;
-        for tokens in prompt.chunks(self.limits.pass_tokens.max(1)) {
+        let piece = if self.whole { prompt.len() } else { self.limits.pass_tokens.max(1) };
+        for tokens in prompt.chunks(piece) {
             let mut piece = [Piece { sequence: &mut sequence, tokens }];
             let states = self.network.extend(&mut piece)?;
             state = Some(states.narrow(0, tokens.len() - 1, 1)?.contiguous()?);

@@ -4,6 +4,8 @@ use std::{io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::quant::QuantError;
+
 /// Why a `config.json` cannot be used.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -114,6 +116,14 @@ pub enum CheckpointError {
         column: usize,
         /// What it holds.
         value: String,
+    },
+    /// A matrix that cannot be held as int8.
+    #[error("tensor `{name}` as int8")]
+    Int8 {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: QuantError,
     },
     /// `lm_head.weight` differs from the embedding although the configuration ties them.
     #[error("tie_word_embeddings is true, but `lm_head.weight` differs from the embedding")]

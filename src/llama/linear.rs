@@ -1,6 +1,6 @@
-//! The seam for linear layers: dense frozen weights or trainable ones behind one forward.
+//! The seam for linear layers: frozen weights, dense or int8, or trainable ones behind one forward.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use candle_core::{Tensor, Var};
 
@@ -8,13 +8,30 @@ use super::{NetworkError, ops};
 use crate::{
     kernels::matrix::Matrix,
     lora::{BaseLayer, Branch, Draw},
+    quant::{Int8Linear, int8_linear},
 };
+
+/// The rows of each sequence in a packed matrix of tokens, consecutive.
+pub type Spans = Arc<[Range<usize>]>;
+
+/// What a layer must know of the rows it is applied to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rows<'a> {
+    /// Which belong to one sequence; `None` is all. Int8 weights look for outlier columns in each
+    /// sequence by itself, as bitsandbytes does with one sequence a batch; other weights take no
+    /// notice.
+    pub spans: Option<&'a Spans>,
+    /// What the adapter's dropout drops; `None` is nothing.
+    pub draw: Option<&'a Draw>,
+}
 
 /// The weights of a linear layer.
 #[derive(Debug, Clone)]
 pub enum Base {
     /// Packed, without gradient.
     Frozen(Arc<Matrix>),
+    /// LLM.int8(), without gradient; the layer's bias is inside.
+    Int8(Arc<Int8Linear>),
     /// A variable, `[outputs, inputs]` f32.
     Trainable(Var),
 }
@@ -24,16 +41,24 @@ impl Base {
     pub fn shape(&self) -> [usize; 2] {
         match self {
             Self::Frozen(matrix) => [matrix.outputs(), matrix.inputs()],
+            Self::Int8(layer) => [layer.weight().outputs(), layer.weight().inputs()],
             Self::Trainable(weight) => weight.dims2().map_or([0, 0], |(rows, width)| [rows, width]),
         }
     }
 }
 
-impl BaseLayer for Base {
+/// Weights and the rows they are applied to.
+struct BaseOn<'a>(&'a Base, &'a Rows<'a>);
+
+impl BaseLayer for BaseOn<'_> {
     fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Frozen(matrix) => ops::frozen_linear(x, matrix),
-            Self::Trainable(weight) => x.matmul(&weight.t()?),
+        match self.0 {
+            Base::Frozen(matrix) => ops::frozen_linear(x, matrix),
+            Base::Int8(layer) => match self.1.spans {
+                Some(spans) => int8_linear(x, layer, spans),
+                None => int8_linear(x, layer, &std::iter::once(0..x.dim(0)?).collect()),
+            },
+            Base::Trainable(weight) => x.matmul(&weight.t()?),
         }
     }
 }
@@ -47,7 +72,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Returns a layer of these weights.
+    /// Returns a layer of these weights; `bias` is added to what they give.
     pub fn new(base: Base, bias: Option<Tensor>) -> Self {
         Self { base, bias, branch: None }
     }
@@ -57,7 +82,7 @@ impl Linear {
         &self.base
     }
 
-    /// Returns the bias, `[outputs]`.
+    /// Returns the bias added behind the weights, `[outputs]`; that of an int8 layer is inside it.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
@@ -77,28 +102,20 @@ impl Linear {
         self.base.shape()
     }
 
-    /// Applies the layer without dropout.
+    /// Applies the layer.
     ///
     /// `x: [t, inputs]` f32, result `[t, outputs]` f32. Gradients reach `x`, and the weights where
     /// they are trainable.
     ///
     /// # Errors
     ///
-    /// If the shapes disagree.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, NetworkError> {
-        self.forward_drawn(x, None)
-    }
-
-    /// Applies the layer with the adapter's dropout, as [`Linear::forward`].
-    ///
-    /// # Errors
-    ///
-    /// If the shapes disagree.
-    pub fn forward_drawn(&self, x: &Tensor, draw: Option<&Draw>) -> Result<Tensor, NetworkError> {
+    /// If the shapes disagree, or `rows` are not those of `x`.
+    pub fn forward(&self, x: &Tensor, rows: &Rows<'_>) -> Result<Tensor, NetworkError> {
+        let base = BaseOn(&self.base, rows);
         if let Some(branch) = &self.branch {
-            return Ok(branch.forward(&self.base, self.bias.as_ref(), x, draw)?);
+            return Ok(branch.forward(&base, self.bias.as_ref(), x, rows.draw)?);
         }
-        let y = self.base.product(x)?;
+        let y = base.product(x)?;
         Ok(match &self.bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,

@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor, Var};
 use super::{
     CheckpointError, Config, NetworkError,
     cache::{Piece, Pieces},
-    linear::{Base, Linear},
+    linear::{Base, Linear, Rows, Spans},
     ops,
     reader::Reader,
     rope::{Rope, Turns},
@@ -25,7 +25,7 @@ use crate::{
 pub struct Batch {
     tokens: Vec<u32>,
     positions: Vec<usize>,
-    spans: Arc<[Range<usize>]>,
+    spans: Spans,
 }
 
 impl Batch {
@@ -202,30 +202,33 @@ impl Llama {
             self.check_length(span.len())?;
         }
         let heads = self.heads();
-        self.run(&batch.tokens, &batch.positions, draw, &mut |_, q, k, v| {
+        let rows = Rows { spans: Some(&batch.spans), draw };
+        self.run(&batch.tokens, &batch.positions, &rows, &mut |_, q, k, v| {
             Ok(ops::attention(q, k, v, heads, &batch.spans)?)
         })
     }
 
     /// Feeds new tokens to sequences and returns the state of each new row behind the last norm.
     ///
-    /// Rows follow the order of the pieces. Each row has the same bits as in any other division
-    /// into pieces and calls. Result `[t, d]` f32, without gradients.
+    /// Rows follow the order of the pieces. Each row has the same bits beside any other pieces, and
+    /// unless [`Llama::depends_on_pieces`] in any other division into pieces and calls. Result `[t, d]` f32, without gradients.
     ///
     /// # Errors
     ///
     /// As [`Llama::forward`]; the caches must then not be used again.
     pub fn extend(&self, pieces: &mut [Piece<'_>]) -> Result<Tensor, NetworkError> {
-        let (mut tokens, mut positions) = (Vec::new(), Vec::new());
+        let (mut tokens, mut positions, mut spans) = (Vec::new(), Vec::new(), Vec::new());
         for piece in &*pieces {
+            spans.push(tokens.len()..tokens.len() + piece.tokens.len());
             let before = piece.sequence.len();
             self.check_length(before + piece.tokens.len())?;
             tokens.extend_from_slice(piece.tokens);
             positions.extend(before..before + piece.tokens.len());
         }
         let mut pieces = Pieces { pieces, heads: self.heads() };
+        let rows = Rows { spans: Some(&spans.into()), draw: None };
         let states = self
-            .run(&tokens, &positions, None, &mut |layer, q, k, v| pieces.attend(layer, q, k, v))?;
+            .run(&tokens, &positions, &rows, &mut |layer, q, k, v| pieces.attend(layer, q, k, v))?;
         pieces.finish();
         Ok(states)
     }
@@ -239,9 +242,19 @@ impl Llama {
     /// If the tensor library fails.
     pub fn logits(&self, states: &Tensor) -> Result<Tensor, NetworkError> {
         match &self.head {
-            Some(head) => head.forward(states),
-            None => Linear::new(self.embedding.clone(), None).forward(states),
+            Some(head) => head.forward(states, &Rows::default()),
+            None => Linear::new(self.embedding.clone(), None).forward(states, &Rows::default()),
         }
+    }
+
+    /// Returns whether a row depends on how its sequence is divided into pieces.
+    ///
+    /// So it is with int8 weights: outlier columns are those of a whole piece.
+    pub fn depends_on_pieces(&self) -> bool {
+        self.linears().any(|(_, linear)| match linear.base() {
+            Base::Int8(layer) => layer.arithmetic.depends_on_call(),
+            Base::Frozen(_) | Base::Trainable(_) => false,
+        })
     }
 
     fn heads(&self) -> ops::Heads {
@@ -264,13 +277,13 @@ impl Llama {
         &self,
         tokens: &[u32],
         positions: &[usize],
-        draw: Option<&Draw>,
+        rows: &Rows<'_>,
         attend: &mut Attend<'_>,
     ) -> Result<Tensor, NetworkError> {
         let mut x = self.embed(tokens)?;
         let turns = Arc::new(self.rope.turns(positions));
         for (layer, block) in self.blocks.iter().enumerate() {
-            x = block.forward(&x, layer, self.config.rms_norm_eps, &turns, draw, attend)?;
+            x = block.forward(&x, layer, self.config.rms_norm_eps, &turns, rows, attend)?;
         }
         Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
     }
@@ -290,6 +303,14 @@ impl Llama {
                 let mut rows = vec![0.0; tokens.len() * width];
                 for (token, row) in tokens.iter().zip(rows.chunks_mut(width)) {
                     matrix.row(usize::try_from(*token).expect("checked above"), row);
+                }
+                Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
+            }
+            Base::Int8(layer) => {
+                let mut rows = vec![0.0; tokens.len() * width];
+                for (token, row) in tokens.iter().zip(rows.chunks_mut(width)) {
+                    let token = usize::try_from(*token).expect("checked above");
+                    layer.weight().dequantize_row(token, row);
                 }
                 Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
             }
@@ -346,19 +367,18 @@ impl Block {
         layer: usize,
         eps: f32,
         turns: &Arc<Turns>,
-        draw: Option<&Draw>,
+        rows: &Rows<'_>,
         attend: &mut Attend<'_>,
     ) -> Result<Tensor, NetworkError> {
         let [q, k, v] = &self.qkv;
         let normed = ops::rms_norm(x, &self.input_norm, eps)?;
-        let q = ops::rotate(&q.forward_drawn(&normed, draw)?, turns)?;
-        let k = ops::rotate(&k.forward_drawn(&normed, draw)?, turns)?;
-        let v = v.forward_drawn(&normed, draw)?;
-        let x = (x + self.out.forward_drawn(&attend(layer, &q, &k, &v)?, draw)?)?;
+        let q = ops::rotate(&q.forward(&normed, rows)?, turns)?;
+        let k = ops::rotate(&k.forward(&normed, rows)?, turns)?;
+        let v = v.forward(&normed, rows)?;
+        let x = (x + self.out.forward(&attend(layer, &q, &k, &v)?, rows)?)?;
         let normed = ops::rms_norm(&x, &self.post_norm, eps)?;
-        let (gate, up) =
-            (self.gate.forward_drawn(&normed, draw)?, self.up.forward_drawn(&normed, draw)?);
+        let (gate, up) = (self.gate.forward(&normed, rows)?, self.up.forward(&normed, rows)?);
         let inner = ops::swiglu(&gate, &up)?;
-        Ok((&x + self.down.forward_drawn(&inner, draw)?)?)
+        Ok((&x + self.down.forward(&inner, rows)?)?)
     }
 }

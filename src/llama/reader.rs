@@ -7,9 +7,12 @@ use candle_core::{Device, Tensor, Var};
 use super::{
     CheckpointError,
     linear::{Base, Linear},
-    weights::{Hold, WeightSource},
+    weights::{Hold, Int8Rows, WeightSource, check_finite, rounded},
 };
-use crate::kernels::matrix::{Matrix, WeightType};
+use crate::{
+    kernels::matrix::{Matrix, WeightType},
+    quant::{Arithmetic, Int8Linear, Int8Weight, QuantError},
+};
 
 /// Values converted at once while weights are read; bounds the memory beside the weights.
 const READ_VALUES: usize = 1 << 20;
@@ -38,12 +41,26 @@ impl<'a> Reader<'a> {
         shape: [usize; 2],
         bias: bool,
     ) -> Result<Linear, CheckpointError> {
-        let base = self.base(&format!("{name}.weight"), shape)?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"), shape[0])).transpose()?;
-        Ok(Linear::new(base, bias))
+        let weight = format!("{name}.weight");
+        let bias_name = format!("{name}.bias");
+        match self.hold {
+            Hold::Int8 { floats, arithmetic, threshold } if !self.source.stays_float(&weight) => {
+                let codes = self.int8(&weight, shape)?;
+                let bias = bias.then(|| self.floats(&bias_name, shape[0], floats)).transpose()?;
+                let layer = layer(codes, bias, arithmetic, threshold);
+                let layer =
+                    layer.map_err(|source| CheckpointError::Int8 { name: weight, source })?;
+                Ok(Linear::new(Base::Int8(Arc::new(layer)), None))
+            }
+            _ => {
+                let base = self.base(&weight, shape)?;
+                let bias = bias.then(|| self.vector(&bias_name, shape[0])).transpose()?;
+                Ok(Linear::new(base, bias))
+            }
+        }
     }
 
-    /// Reads a matrix; a frozen one in pieces.
+    /// Reads a matrix that is never int8; a frozen one in pieces.
     pub(super) fn base(
         &mut self,
         name: &str,
@@ -51,7 +68,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Base, CheckpointError> {
         let mut values = Vec::new();
         match self.hold {
-            Hold::Frozen(weight_type) => {
+            Hold::Frozen(weight_type) | Hold::Int8 { floats: weight_type, .. } => {
                 let piece = (READ_VALUES / inputs).clamp(1, outputs);
                 let mut matrix = Matrix::zeros(weight_type, outputs, inputs);
                 for first in (0..outputs).step_by(piece) {
@@ -71,24 +88,50 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads or makes the codes of a matrix, in pieces: never is it there in floats.
+    fn int8(
+        &mut self,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+    ) -> Result<Int8Weight, CheckpointError> {
+        let piece = (READ_VALUES / inputs).clamp(1, outputs);
+        let mut read = Int8Rows::default();
+        read.codes.reserve_exact(outputs * inputs);
+        for first in (0..outputs).step_by(piece) {
+            let rows = piece.min(outputs - first);
+            self.source.read_int8(name, inputs, first, rows, &mut read)?;
+        }
+        Int8Weight::from_codes(&read.codes, read.scales, inputs)
+            .map_err(|source| CheckpointError::Int8 { name: name.to_owned(), source })
+    }
+
     /// Reads a norm's weight or a bias: f32, a variable if trained.
     pub(super) fn vector(&mut self, name: &str, len: usize) -> Result<Tensor, CheckpointError> {
-        let mut values = Vec::new();
-        self.source.read(name, len, 0, 1, &mut values)?;
         match self.hold {
             Hold::Trainable => {
-                check_finite(name, &values, len, 0, WeightType::F32)?;
+                let values = self.floats(name, len, WeightType::F32)?;
                 Ok(self.variable(name, values, &[len]).as_tensor().clone())
             }
-            Hold::Frozen(weight_type) => {
-                check_finite(name, &values, len, 0, weight_type)?;
-                // The reference converts norms and biases with the rest of the model.
-                for value in &mut values {
-                    *value = rounded(*value, weight_type);
-                }
-                Ok(tensor(values, &[len]))
+            Hold::Frozen(weight_type) | Hold::Int8 { floats: weight_type, .. } => {
+                Ok(tensor(self.floats(name, len, weight_type)?, &[len]))
             }
         }
+    }
+
+    /// Reads a vector, rounded to a format: the reference converts norms and biases with the rest.
+    fn floats(
+        &mut self,
+        name: &str,
+        len: usize,
+        weight_type: WeightType,
+    ) -> Result<Vec<f32>, CheckpointError> {
+        let mut values = Vec::new();
+        self.source.read(name, len, 0, 1, &mut values)?;
+        check_finite(name, &values, len, 0, weight_type)?;
+        for value in &mut values {
+            *value = rounded(*value, weight_type);
+        }
+        Ok(values)
     }
 
     fn variable(&mut self, name: &str, values: Vec<f32>, shape: &[usize]) -> Var {
@@ -103,33 +146,14 @@ fn tensor(values: Vec<f32>, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).expect("the source gives the length asked for")
 }
 
-fn rounded(value: f32, weight_type: WeightType) -> f32 {
-    match weight_type {
-        WeightType::F32 => value,
-        WeightType::F16 => half::f16::from_f32(value).to_f32(),
-        WeightType::Bf16 => half::bf16::from_f32(value).to_f32(),
-    }
-}
-
-/// Refuses the first value that is no number in the format asked for.
-fn check_finite(
-    name: &str,
-    values: &[f32],
-    row_len: usize,
-    first_row: usize,
-    weight_type: WeightType,
-) -> Result<(), CheckpointError> {
-    match values.iter().position(|value| !rounded(*value, weight_type).is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(CheckpointError::NotFinite {
-            name: name.to_owned(),
-            row: first_row + at / row_len,
-            column: at % row_len,
-            value: if values[at].is_finite() {
-                format!("{}, too large for {weight_type:?}", values[at])
-            } else {
-                values[at].to_string()
-            },
-        }),
-    }
+fn layer(
+    weight: Int8Weight,
+    bias: Option<Vec<f32>>,
+    arithmetic: Arithmetic,
+    threshold: f32,
+) -> Result<Int8Linear, QuantError> {
+    let mut layer = Int8Linear::new(Arc::new(weight), bias)?;
+    layer.arithmetic = arithmetic;
+    layer.threshold = threshold;
+    Ok(layer)
 }

@@ -1,7 +1,10 @@
 //! Which tensors a network consists of, and where their values come from.
 
 use super::{CheckpointError, Config};
-use crate::kernels::matrix::WeightType;
+use crate::{
+    kernels::matrix::WeightType,
+    quant::{Arithmetic, quantize_rows},
+};
 
 /// Gives the values of named tensors, some rows at a time.
 pub trait WeightSource {
@@ -20,15 +23,115 @@ pub trait WeightSource {
         rows: usize,
         out: &mut Vec<f32>,
     ) -> Result<(), CheckpointError>;
+
+    /// Appends the same rows of a matrix as int8 codes and one scale a row.
+    ///
+    /// Unless the source holds codes, the rows are quantised.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`] if they cannot be read or quantised.
+    fn read_int8(
+        &mut self,
+        name: &str,
+        row_len: usize,
+        first: usize,
+        rows: usize,
+        out: &mut Int8Rows,
+    ) -> Result<(), CheckpointError> {
+        let mut values = Vec::new();
+        self.read(name, row_len, first, rows, &mut values)?;
+        out.quantize(name, row_len, first, &values)
+    }
+
+    /// Returns whether the source keeps this matrix in floats though its neighbours are int8.
+    fn stays_float(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+}
+
+/// Rows of an int8 matrix, row-major.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Int8Rows {
+    /// The codes.
+    pub codes: Vec<i8>,
+    /// The largest magnitude of each row.
+    pub scales: Vec<f32>,
+}
+
+impl Int8Rows {
+    /// Appends `values: [n, row_len]`, the rows from `first` on of the tensor `name`, quantised.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError::NotFinite`] if one is infinite in half precision or no number.
+    pub fn quantize(
+        &mut self,
+        name: &str,
+        row_len: usize,
+        first: usize,
+        values: &[f32],
+    ) -> Result<(), CheckpointError> {
+        check_finite(name, values, row_len, first, WeightType::F16)?;
+        let quantized = quantize_rows(values, values.len() / row_len, row_len);
+        let (codes, scales) =
+            quantized.map_err(|source| CheckpointError::Int8 { name: name.to_owned(), source })?;
+        self.codes.extend(codes);
+        self.scales.extend(scales);
+        Ok(())
+    }
 }
 
 /// How a network holds its weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Hold {
     /// Packed in this format, without gradients.
     Frozen(WeightType),
+    /// The linear layers of the blocks in LLM.int8(), without gradients; embedding, output matrix,
+    /// norms and what the source keeps in floats as [`Hold::Frozen`].
+    Int8 {
+        /// Format of what stays in floats.
+        floats: WeightType,
+        /// Whose arithmetic the layers follow.
+        arithmetic: Arithmetic,
+        /// Magnitude from which an activation is an outlier; 0 for none.
+        threshold: f32,
+    },
     /// As f32 variables that take gradients.
     Trainable,
+}
+
+/// Refuses the first value that is no number in the format asked for.
+pub(super) fn check_finite(
+    name: &str,
+    values: &[f32],
+    row_len: usize,
+    first_row: usize,
+    weight_type: WeightType,
+) -> Result<(), CheckpointError> {
+    match values.iter().position(|value| !rounded(*value, weight_type).is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(CheckpointError::NotFinite {
+            name: name.to_owned(),
+            row: first_row + at / row_len,
+            column: at % row_len,
+            value: if values[at].is_finite() {
+                format!("{}, too large for {weight_type:?}", values[at])
+            } else {
+                values[at].to_string()
+            },
+        }),
+    }
+}
+
+/// Returns the nearest value of a format, ties to even.
+pub(super) fn rounded(value: f32, weight_type: WeightType) -> f32 {
+    match weight_type {
+        WeightType::F32 => value,
+        WeightType::F16 => half::f16::from_f32(value).to_f32(),
+        WeightType::Bf16 => half::bf16::from_f32(value).to_f32(),
+    }
 }
 
 /// Returns every tensor of a network with its shape, in the order of the forward pass.

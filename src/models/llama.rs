@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request,
-    candle::CandleDecoder, decode::Decode,
+    Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request, WeightFormat,
+    candle::CandleDecoder, decode::Decode, format,
 };
 use crate::{
     exam::QuestionId,
-    kernels::{self, matrix::WeightType},
+    kernels,
     llama::{
         Checkpoint, Config, Decoder, Hold, NetworkError, PairError,
         checkpoint::stop_tokens,
@@ -48,14 +48,14 @@ enum Network {
 impl LlamaModel {
     /// Opens a checkpoint folder: weights, tokenizer, generation settings, known defects.
     ///
-    /// `weight_type` is the format to hold the weights in; `None` keeps the widest they are stored
-    /// in, which loses nothing.
+    /// `format` is the one to hold the weights in; `None` keeps the widest they are stored in, which
+    /// loses nothing, and int8 where they are stored so.
     ///
     /// # Errors
     ///
     /// [`ModelError::Load`] if a file is missing, damaged or does not fit the others.
-    pub fn open(folder: &Path, weight_type: Option<WeightType>) -> Result<Self, ModelError> {
-        Self::open_with(folder, weight_type, Network::Own)
+    pub fn open(folder: &Path, format: Option<WeightFormat>) -> Result<Self, ModelError> {
+        Self::open_with(folder, format, Network::Own)
     }
 
     /// Opens a checkpoint folder with candle_transformers' network in f32, to check ours against.
@@ -64,7 +64,7 @@ impl LlamaModel {
     ///
     /// As [`LlamaModel::open`], and for configurations that network computes otherwise.
     pub fn open_candle(folder: &Path) -> Result<Self, ModelError> {
-        Self::open_with(folder, Some(WeightType::F32), Network::Candle)
+        Self::open_with(folder, Some(WeightFormat::F32), Network::Candle)
     }
 
     /// Gives the model another name than its folder's.
@@ -76,7 +76,7 @@ impl LlamaModel {
 
     fn open_with(
         folder: &Path,
-        weight_type: Option<WeightType>,
+        format: Option<WeightFormat>,
         network: Network,
     ) -> Result<Self, ModelError> {
         let load = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Load {
@@ -101,14 +101,20 @@ impl LlamaModel {
         }
         stop.sort_unstable();
         stop.dedup();
-        let weight_type = weight_type.unwrap_or_else(|| checkpoint.widest_type());
-        let mut identity = identity(folder, &checkpoint, &tokenizer, weight_type)?;
+        let hold = WeightFormat::hold(format, &checkpoint);
+        if checkpoint.is_int8() && matches!(hold, Hold::Frozen(_)) {
+            notes.push("the weights are stored as int8 and dequantised".into());
+        }
+        let mut identity = identity(folder, &checkpoint, &tokenizer, hold)?;
         let config = checkpoint.config().clone();
         let decoder: Box<dyn Decode> = match network {
             Network::Own => {
-                let loaded = checkpoint.load(Hold::Frozen(weight_type));
+                let loaded = checkpoint.load(hold);
                 let network = loaded.map_err(|error| load(error.into()))?;
                 Box::new(Decoder::new(network, Limits::default()))
+            }
+            Network::Candle if checkpoint.is_int8() => {
+                return Err(load("candle_transformers' network has no int8 weights".into()));
             }
             Network::Candle => {
                 identity.backend = "candle".into();
@@ -401,7 +407,7 @@ fn identity(
     folder: &Path,
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
-    weight_type: WeightType,
+    hold: Hold,
 ) -> Result<ModelIdentity, ModelError> {
     let load = |path: &Path, error: crate::store::StoreError| ModelError::Load {
         path: path.display().to_string(),
@@ -426,14 +432,7 @@ fn identity(
         sha256: Some(together(&weights)),
         adapter_sha256: None,
         tokenizer_sha256: Some(tokenizer.file().sha256.clone()),
-        dtype: Some(
-            match weight_type {
-                WeightType::F32 => "f32",
-                WeightType::F16 => "f16",
-                WeightType::Bf16 => "bf16",
-            }
-            .into(),
-        ),
+        dtype: Some(format::name(hold)),
         files,
     })
 }

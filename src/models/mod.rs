@@ -5,6 +5,7 @@
 
 mod candle;
 mod decode;
+mod format;
 pub mod hub;
 mod llama;
 mod recorded;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::hub::{HubSpec, Parts, Settings};
+pub use format::WeightFormat;
 pub use llama::LlamaModel;
 pub use recorded::{Mark, Options, Recorded, RecordedError, Shape, Transcript};
 pub use replay::{RecordedAnswer, Replay, ReplayError};
@@ -24,7 +26,6 @@ pub use stub::{Behaviour, Stub};
 
 use crate::{
     exam::{Exam, QuestionId},
-    kernels::matrix::WeightType,
     protocol::FinishReason,
 };
 pub use crate::{
@@ -173,7 +174,7 @@ pub struct OpenOptions<'a> {
     /// The exam it will be asked; canned and recorded answers refer to its questions.
     pub exam: Option<&'a Exam>,
     /// The number format to hold a checkpoint's weights in; `None` keeps the stored one.
-    pub weight_type: Option<WeightType>,
+    pub format: Option<WeightFormat>,
 }
 
 /// A model ready to answer.
@@ -218,13 +219,18 @@ pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError>
             .and_then(|name| hub::resolve(&name, Parts::All, &Settings::from_env()?, &mut |_| ()));
         let found = found.map_err(|error| load(error.into()))?;
         let name = format!("{}@{}", found.repository, &found.commit[..12]);
-        let model = LlamaModel::open(&found.dir, options.weight_type)?.named(name);
+        let model = LlamaModel::open(&found.dir, options.format)?.named(name);
         let notes = model.notes().to_vec();
         return Ok(Opened { model: Box::new(model), path: Some(found.dir), notes });
     }
     let (folder, model) = match spec.strip_prefix("candle:") {
-        Some(folder) => (Path::new(folder), LlamaModel::open_candle(Path::new(folder))?),
-        None => (Path::new(spec), LlamaModel::open(Path::new(spec), options.weight_type)?),
+        Some(folder) => match options.format {
+            None | Some(WeightFormat::F32) => {
+                (Path::new(folder), LlamaModel::open_candle(Path::new(folder))?)
+            }
+            Some(_) => return Err(load("candle_transformers' network is run in f32 alone".into())),
+        },
+        None => (Path::new(spec), LlamaModel::open(Path::new(spec), options.format)?),
     };
     let notes = model.notes().to_vec();
     Ok(Opened { model: Box::new(model), path: Some(folder.to_owned()), notes })

@@ -1,5 +1,7 @@
 //! Activations in int8: one scale a token, outlier columns left out.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::{QuantError, dtype::to_half, weight::multiplier};
@@ -49,40 +51,91 @@ impl Activations {
     /// # Ok::<(), medharness::quant::QuantError>(())
     /// ```
     pub fn quantize(x: &[f32], inputs: usize, threshold: f32) -> Result<Self, QuantError> {
-        let tokens = x.len().checked_div(inputs).unwrap_or(0);
-        if tokens * inputs != x.len() {
-            return Err(QuantError::Rows { inputs, got: x.len() });
-        }
-        let limit = if threshold > 0.0 { threshold } else { f32::INFINITY };
-        let mut codes = vec![0; x.len()];
-        let mut scales = vec![0.0; tokens];
-        if tokens == 0 {
-            return Ok(Self { codes, scales, outliers: Vec::new() });
-        }
-        let kernels = Kernels::get();
-        let rows = codes.par_chunks_mut(inputs).zip(&mut scales).zip(x.par_chunks(inputs));
-        let outliers = rows.enumerate().map(|(row, ((codes, scale), x))| {
-            let half = to_half(x);
+        let tokens = whole_rows(x, inputs)?;
+        let limit = limit(threshold);
+        for (row, x) in x.chunks(inputs.max(1)).enumerate() {
             // Beyond the largest half is an outlier like any other, but NaN and infinity are not.
             let wrong = |(&x, &half): (&f32, &f32)| {
                 !x.is_finite() || half.abs() >= limit && threshold <= 0.0
             };
-            if let Some(column) = x.iter().zip(&half).position(wrong) {
+            if let Some(column) = x.iter().zip(&to_half(x)).position(wrong) {
                 return Err(QuantError::NotFinite { row, column });
+            }
+        }
+        let (quantized, mut outliers) =
+            Self::of_calls(x, inputs, threshold, std::slice::from_ref(&(0..tokens)));
+        Ok(Self { outliers: outliers.pop().unwrap_or_default(), ..quantized })
+    }
+
+    /// Quantises the rows of several calls, each as [`Self::quantize`] does them alone; returns the
+    /// outlier columns of each call.
+    ///
+    /// A row that holds NaN, or without a threshold infinity, gets the scale NaN: all that is
+    /// computed from it is NaN, as in bitsandbytes. Otherwise infinity is an outlier.
+    ///
+    /// `calls` are consecutive and cover the whole rows `x`.
+    pub(super) fn of_calls(
+        x: &[f32],
+        inputs: usize,
+        threshold: f32,
+        calls: &[Range<usize>],
+    ) -> (Self, Vec<Vec<usize>>) {
+        let limit = limit(threshold);
+        let mut codes = vec![0; x.len()];
+        let mut scales = vec![0.0; x.len().checked_div(inputs).unwrap_or(0)];
+        if scales.is_empty() {
+            let outliers = vec![Vec::new(); calls.len()];
+            return (Self { codes, scales, outliers: Vec::new() }, outliers);
+        }
+        let kernels = Kernels::get();
+        let quantize_row = |((codes, scale), x): ((&mut [i8], &mut f32), &[f32])| {
+            let half = to_half(x);
+            if half.iter().any(|x| x.is_nan() || x.is_infinite() && threshold <= 0.0) {
+                *scale = f32::NAN;
+                return Vec::new();
             }
             *scale = kernels.absmax_below(&half, limit);
             kernels.quantize_row(&half, multiplier(*scale), limit, codes);
             let far = half.iter().enumerate().filter(|(_, x)| x.abs() >= limit);
-            Ok(far.map(|(column, _)| column).collect::<Vec<_>>())
-        });
-        let mut outliers = outliers.collect::<Result<Vec<_>, _>>()?.concat();
-        outliers.sort_unstable();
-        outliers.dedup();
-        if tokens > 1 {
-            for codes in codes.chunks_mut(inputs) {
-                outliers.iter().for_each(|&column| codes[column] = 0);
-            }
-        }
-        Ok(Self { codes, scales, outliers })
+            far.map(|(column, _)| column).collect()
+        };
+        let far: Vec<Vec<usize>> = if x.len() < PARALLEL_FROM {
+            let rows = codes.chunks_mut(inputs).zip(&mut scales).zip(x.chunks(inputs));
+            rows.map(quantize_row).collect()
+        } else {
+            let rows = codes.par_chunks_mut(inputs).zip(&mut scales).zip(x.par_chunks(inputs));
+            rows.map(quantize_row).collect()
+        };
+        let outliers = calls
+            .iter()
+            .map(|call| {
+                let mut outliers = far[call.clone()].concat();
+                outliers.sort_unstable();
+                outliers.dedup();
+                for codes in codes[call.start * inputs..call.end * inputs].chunks_mut(inputs) {
+                    outliers.iter().for_each(|&column| codes[column] = 0);
+                }
+                outliers
+            })
+            .collect();
+        (Self { codes, scales, outliers: Vec::new() }, outliers)
+    }
+}
+
+/// Elements below which one thread quantises them.
+const PARALLEL_FROM: usize = 1 << 14;
+
+/// Magnitude from which an element is an outlier; infinity for a threshold of 0.
+fn limit(threshold: f32) -> f32 {
+    if threshold > 0.0 { threshold } else { f32::INFINITY }
+}
+
+/// Returns the number of rows of `width` in `x`.
+pub(super) fn whole_rows(x: &[f32], width: usize) -> Result<usize, QuantError> {
+    let rows = x.len().checked_div(width).unwrap_or(0);
+    if rows * width == x.len() {
+        Ok(rows)
+    } else {
+        Err(QuantError::Rows { inputs: width, got: x.len() })
     }
 }

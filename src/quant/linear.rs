@@ -1,8 +1,13 @@
 //! A linear layer with an int8 weight: forward as bitsandbytes computes it, and backward.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use super::{Activations, Dtype, Int8Weight, OUTLIER_THRESHOLD, QuantError, RECIPROCAL_127};
+use rayon::prelude::*;
+
+use super::{
+    Activations, Dtype, Int8Weight, OUTLIER_THRESHOLD, QuantError, RECIPROCAL_127,
+    activation::whole_rows,
+};
 use crate::kernels::int8::{Kernels, Precision};
 
 /// What 1/127² is on the CPU; the true value is 6.2000124e-5.
@@ -27,6 +32,22 @@ pub enum Arithmetic {
     /// bitsandbytes on CUDA: as in evaluation on the CPU, with its constant and half-precision
     /// results.
     Cuda,
+}
+
+impl Arithmetic {
+    /// Returns its name in run records: `cpu-eval`, `cpu-train` or `cuda`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuEval => "cpu-eval",
+            Self::CpuTrain => "cpu-train",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// Returns whether a token's result depends on the other tokens of its call.
+    pub fn depends_on_call(self) -> bool {
+        self != Self::CpuTrain
+    }
 }
 
 /// A linear layer `y = x · Wᵀ + b` with a frozen int8 weight.
@@ -71,21 +92,41 @@ impl Int8Linear {
 
     /// Applies the layer to the tokens of one call.
     ///
-    /// `x: [t, inputs]`, result `[t, outputs]`, both values of [`Self::dtype`]. Outlier columns are
-    /// those of all `t` tokens together, so a token's result depends on the tokens beside it, as in
-    /// bitsandbytes; threads and kernel sets make no difference.
+    /// As [`Self::forward_calls`] with all rows in one call.
     ///
     /// # Errors
     ///
-    /// As [`Activations::quantize`].
+    /// [`QuantError::Rows`] if `x` is not whole rows.
     pub fn forward(&self, x: &[f32]) -> Result<Vec<f32>, QuantError> {
+        let tokens = whole_rows(x, self.weight.inputs())?;
+        self.forward_calls(x, std::slice::from_ref(&(0..tokens)))
+    }
+
+    /// Applies the layer to the tokens of several calls, packed one behind the other.
+    ///
+    /// `x: [t, inputs]`, result `[t, outputs]`, both values of [`Self::dtype`]; `calls` are the rows
+    /// of each call, consecutive. Outlier columns are those of all tokens of a call, so a token's
+    /// result depends on the tokens of its call, as in bitsandbytes, and on nothing else: neither
+    /// the calls beside it, nor threads, nor kernel sets. A token that holds NaN gives NaN.
+    ///
+    /// # Errors
+    ///
+    /// [`QuantError::Rows`] if `x` is not whole rows, [`QuantError::Calls`] if the calls do not
+    /// cover them.
+    pub fn forward_calls(&self, x: &[f32], calls: &[Range<usize>]) -> Result<Vec<f32>, QuantError> {
+        let inputs = self.weight.inputs();
+        let tokens = whole_rows(x, inputs)?;
         if self.arithmetic == Arithmetic::CpuTrain {
-            self.check_rows(x, self.weight.inputs())?;
             return Ok(self.forward_dequantized(x));
         }
-        let activations = Activations::quantize(x, self.weight.inputs(), self.threshold)?;
+        let next =
+            |at, call: &Range<usize>| (call.start == at && call.end >= at).then_some(call.end);
+        if calls.iter().try_fold(0, next) != Some(tokens) {
+            return Err(QuantError::Calls { tokens });
+        }
+        let (activations, outliers) = Activations::of_calls(x, inputs, self.threshold, calls);
         let mut y = self.multiply(&activations);
-        self.add_outliers(x, &activations.outliers, &mut y);
+        self.add_outliers(x, calls, &outliers, &mut y);
         Ok(y)
     }
 
@@ -98,19 +139,11 @@ impl Int8Linear {
     ///
     /// [`QuantError::Rows`] if `g` is not whole rows.
     pub fn backward(&self, g: &[f32]) -> Result<Vec<f32>, QuantError> {
-        self.check_rows(g, self.weight.outputs())?;
+        whole_rows(g, self.weight.outputs())?;
         let (packed, steps) = (self.weight.packed(), self.weight.steps());
         let mut grad = Kernels::get().transposed_product(g, packed, steps, self.precision());
         self.dtype.round_all(&mut grad);
         Ok(grad)
-    }
-
-    fn check_rows(&self, x: &[f32], width: usize) -> Result<(), QuantError> {
-        match x.len().checked_rem(width) {
-            Some(0) => Ok(()),
-            None if x.is_empty() => Ok(()),
-            _ => Err(QuantError::Rows { inputs: width, got: x.len() }),
-        }
     }
 
     /// How the dequantised weight is rounded.
@@ -166,35 +199,59 @@ impl Int8Linear {
         }
     }
 
-    /// Adds the outlier columns' product: a fused sum over the columns in order, then added, in the
-    /// order of torch's `addmm`; one column is fused into `y` itself.
-    fn add_outliers(&self, x: &[f32], columns: &[usize], y: &mut [f32]) {
-        if columns.is_empty() {
-            return;
-        }
+    /// Adds the outlier columns' product of each call: a fused sum over the columns in order, then
+    /// added, in the order of torch's `addmm`; one column is fused into `y` itself.
+    fn add_outliers(
+        &self,
+        x: &[f32],
+        calls: &[Range<usize>],
+        outliers: &[Vec<usize>],
+        y: &mut [f32],
+    ) {
         let (inputs, outputs) = (self.weight.inputs(), self.weight.outputs());
-        let scales = self.weight.scales();
-        let weight = |column: usize, output: usize| {
-            let code = f32::from(self.weight.packed().code(output, column));
-            self.dtype.round(code * scales[output] * RECIPROCAL_127)
-        };
-        let weights: Vec<Vec<f32>> = columns
-            .iter()
-            .map(|&column| (0..outputs).map(|output| weight(column, output)).collect())
-            .collect();
-        for (x, y) in x.chunks(inputs).zip(y.chunks_mut(outputs)) {
-            if let ([column], [weights]) = (columns, &*weights) {
-                y.iter_mut().zip(weights).for_each(|(y, w)| *y = x[*column].mul_add(*w, *y));
-            } else {
-                let mut sums = vec![0.0; outputs];
-                for (&column, weights) in columns.iter().zip(&weights) {
-                    for (sum, w) in sums.iter_mut().zip(weights) {
-                        *sum = x[column].mul_add(*w, *sum);
+        let mut weights = BTreeMap::new();
+        for (call, columns) in calls.iter().zip(outliers) {
+            if columns.is_empty() || outputs == 0 {
+                continue;
+            }
+            for &column in columns {
+                weights.entry(column).or_insert_with(|| self.column(column));
+            }
+            let weights: Vec<&[f32]> = columns.iter().map(|column| &*weights[column]).collect();
+            let add = |(x, y): (&[f32], &mut [f32])| {
+                if let ([column], [weights]) = (&**columns, &*weights) {
+                    y.iter_mut().zip(*weights).for_each(|(y, w)| *y = x[*column].mul_add(*w, *y));
+                } else {
+                    let mut sums = vec![0.0; outputs];
+                    for (&column, weights) in columns.iter().zip(&weights) {
+                        for (sum, w) in sums.iter_mut().zip(*weights) {
+                            *sum = x[column].mul_add(*w, *sum);
+                        }
                     }
+                    y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
                 }
-                y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+                self.dtype.round_all(y);
+            };
+            let x = &x[call.start * inputs..call.end * inputs];
+            let y = &mut y[call.start * outputs..call.end * outputs];
+            if columns.len() * y.len() < PARALLEL_FROM {
+                x.chunks(inputs).zip(y.chunks_mut(outputs)).for_each(add);
+            } else {
+                x.par_chunks(inputs).zip(y.par_chunks_mut(outputs)).for_each(add);
             }
         }
-        self.dtype.round_all(y);
+    }
+
+    /// One column of the dequantised weight, `[outputs]`, in the layer's format.
+    fn column(&self, column: usize) -> Vec<f32> {
+        let scales = self.weight.scales().iter().enumerate();
+        let weight = |(output, scale): (usize, &f32)| {
+            let code = f32::from(self.weight.packed().code(output, column));
+            self.dtype.round(code * scale * RECIPROCAL_127)
+        };
+        scales.map(weight).collect()
     }
 }
+
+/// Multiply-adds of outlier columns below which one thread does them.
+const PARALLEL_FROM: usize = 1 << 16;

@@ -52,6 +52,12 @@ pub enum QuantError {
         /// Elements given.
         got: usize,
     },
+    /// The rows of the calls are not consecutive or leave some out.
+    #[error("the calls do not cover {tokens} rows one behind the other")]
+    Calls {
+        /// Rows there are.
+        tokens: usize,
+    },
     /// NaN, infinite, or infinite once rounded to half precision.
     #[error("row {row}, column {column} is not finite in half precision")]
     NotFinite {

@@ -94,6 +94,18 @@ impl Int8Weight {
         weight
     }
 
+    /// Writes one row in f32 to `out`, `[inputs]`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row, or `out` has another length.
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        assert_eq!(out.len(), self.inputs(), "one value an input");
+        for (input, value) in out.iter_mut().enumerate() {
+            *value = f32::from(self.packed.code(row, input)) * self.steps[row];
+        }
+    }
+
     pub(super) fn packed(&self) -> &PackedInt8 {
         &self.packed
     }

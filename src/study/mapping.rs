@@ -16,7 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{StudyError, Weights};
-use crate::claims::Table;
+use crate::{claims::Table, models::WeightFormat};
 
 /// Rows of the table with their models.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,21 +36,7 @@ pub struct ModelSpec {
     pub adapter: Option<String>,
     /// Number format of the weights; the checkpoint's own if left out.
     #[serde(default)]
-    pub dtype: Option<Dtype>,
-}
-
-/// Number format of a row's weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// bfloat16.
-    Bf16,
-    /// LLM.int8().
-    Int8,
+    pub dtype: Option<WeightFormat>,
 }
 
 #[derive(Deserialize)]

@@ -31,7 +31,7 @@ pub use axes::{AXES, Axis, axes};
 pub use comparison::{Cell, RowRun, compare};
 pub use error::StudyError;
 pub use extractors::{ExtractorMatrix, ExtractorRow};
-pub use mapping::{Dtype, Mapping, ModelSpec, template};
+pub use mapping::{Mapping, ModelSpec, template};
 pub use reproduction::{Counts, Reproduction, RowResult};
 pub use rows::{Plan, RowProgress, Runs, run_rows};
 pub use text::text;

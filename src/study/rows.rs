@@ -6,11 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Dtype, Mapping, ModelSpec, StudyError};
+use super::{Mapping, StudyError};
 use crate::{
     eval::{Ended, Evaluation, Progress},
     exam::Exam,
-    kernels::matrix::WeightType,
     models::{self, OpenOptions},
     protocol::Protocol,
     stats::Seed,
@@ -63,7 +62,10 @@ pub fn run_rows(
 ) -> Result<Option<Runs>, StudyError> {
     let mut runs = Runs::new();
     for (row, spec) in &plan.mapping.rows {
-        let options = OpenOptions { exam: Some(plan.exam), weight_type: weight_type(row, spec)? };
+        if spec.adapter.is_some() {
+            return Err(StudyError::Unsupported { row: row.to_owned(), what: "an adapter" });
+        }
+        let options = OpenOptions { exam: Some(plan.exam), format: spec.dtype };
         let mut opened = models::open(&spec.model, &options)
             .map_err(|source| StudyError::Model { row: row.clone(), source })?;
         for protocol in plan.protocols {
@@ -92,21 +94,6 @@ pub fn run_rows(
         }
     }
     Ok(Some(runs))
-}
-
-/// The number format to hold a row's weights in; what cannot be done yet is refused.
-fn weight_type(row: &str, spec: &ModelSpec) -> Result<Option<WeightType>, StudyError> {
-    let unsupported = |what| StudyError::Unsupported { row: row.to_owned(), what };
-    if spec.adapter.is_some() {
-        return Err(unsupported("an adapter"));
-    }
-    match spec.dtype {
-        None => Ok(None),
-        Some(Dtype::F32) => Ok(Some(WeightType::F32)),
-        Some(Dtype::F16) => Ok(Some(WeightType::F16)),
-        Some(Dtype::Bf16) => Ok(Some(WeightType::Bf16)),
-        Some(Dtype::Int8) => Err(unsupported("int8")),
-    }
 }
 
 /// A row's name as a folder: small letters and digits, anything else a dash.

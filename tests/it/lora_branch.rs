@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor, Var};
 use medharness::{
     kernels::matrix::{Matrix, WeightType},
-    llama::{Base, Batch, Hold, Linear, Llama, NetworkError, Piece, Sequence},
+    llama::{Base, Batch, Hold, Linear, Llama, NetworkError, Piece, Rows, Sequence},
     lora::{Adapter, Attach, Branch, Draw, LoraConfig, LoraError, LowRank},
     stats::Seed,
 };
@@ -53,7 +53,8 @@ fn gradients_equal_finite_differences_with_and_without_dropout() {
         let x = Var::from_vec(values(5, 30), (6, 5), &Device::Cpu).expect("shape");
         let mut inputs = vec![x.clone()];
         inputs.extend(linear.branch().expect("set").variables().into_iter().map(|(_, var)| var));
-        let run = || loss(&linear.forward_drawn(x.as_tensor(), draw).expect("forward"));
+        let run =
+            || loss(&linear.forward(x.as_tensor(), &Rows { spans: None, draw }).expect("forward"));
         let grads = run().backward().expect("backward");
         for (n, input) in inputs.iter().enumerate() {
             let grad = flat(grads.get(input.as_tensor()).expect("a gradient"));
@@ -82,11 +83,11 @@ fn values_and_gradients_equal_the_plain_definition() {
     let (linear, low) = layer(Attach::Trainable);
     let (frozen, _) = layer(Attach::Frozen);
     let x = Var::from_vec(values(5, 30), (6, 5), &Device::Cpu).expect("shape");
-    let y = linear.forward(x.as_tensor()).expect("forward");
-    let same = frozen.forward(x.as_tensor()).expect("forward");
+    let y = linear.forward(x.as_tensor(), &Rows::default()).expect("forward");
+    let same = frozen.forward(x.as_tensor(), &Rows::default()).expect("forward");
     assert_eq!(flat(&y), flat(&same));
     let base = Linear::new(linear.base().clone(), linear.bias().cloned());
-    let base_y = base.forward(x.as_tensor()).expect("forward");
+    let base_y = base.forward(x.as_tensor(), &Rows::default()).expect("forward");
     let mut want = flat(&base_y);
     low.add_to(&flat(&x), &mut want);
     assert!(largest_difference(&flat(&y), &want) <= TOLERANCE);

@@ -258,7 +258,8 @@ fn operation_of_candle_has_forward_and_gradient_of_the_layer() {
             Tensor::from_vec(values.to_vec(), (values.len() / width, width), &Device::Cpu).unwrap()
         };
         let variable = Var::from_tensor(&tensor(&x, inputs)).unwrap();
-        let y = int8_linear(variable.as_tensor(), &layer).unwrap();
+        let calls = std::iter::once(0..x.len() / inputs).collect();
+        let y = int8_linear(variable.as_tensor(), &layer, &calls).unwrap();
         let values: Vec<f32> = y.flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(bits(&values), bits(&layer.forward(&x).unwrap()), "{key}");
         let loss = (y * tensor(&g, outputs)).unwrap().sum_all().unwrap();
@@ -267,7 +268,7 @@ fn operation_of_candle_has_forward_and_gradient_of_the_layer() {
         let grad: Vec<f32> = grad.flatten_all().unwrap().to_vec1().unwrap();
         assert_eq!(bits(&grad), bits(&layer.backward(&g).unwrap()), "{key}");
         let turned = variable.as_tensor().t().unwrap();
-        assert!(int8_linear(&turned, &layer).is_err(), "{key}: not contiguous");
+        assert!(int8_linear(&turned, &layer, &calls).is_err(), "{key}: not contiguous");
     }
 }
 

@@ -20,7 +20,7 @@ use super::{
     CheckpointError, Config, ConfigError, Hold, Llama,
     weights::{EMBEDDING, HEAD, WeightSource, expected_tensors},
 };
-use crate::kernels::matrix::WeightType;
+use crate::{kernels::matrix::WeightType, quant::OUTLIER_THRESHOLD};
 pub use file::Stored;
 use file::{Dtype, WeightFile};
 
@@ -91,6 +91,17 @@ impl Checkpoint {
             ["BF16"] => WeightType::Bf16,
             _ => WeightType::F32,
         }
+    }
+
+    /// Returns whether the linear layers of the blocks are stored as int8.
+    pub fn is_int8(&self) -> bool {
+        false
+    }
+
+    /// Returns the magnitude from which an activation is an outlier, 0 for none: as the checkpoint
+    /// says, else [`OUTLIER_THRESHOLD`].
+    pub fn outlier_threshold(&self) -> f32 {
+        OUTLIER_THRESHOLD
     }
 
     /// Builds the network.
