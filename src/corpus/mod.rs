@@ -5,6 +5,7 @@
 //! nothing is left to learn, is counted.
 
 mod encoding;
+pub mod miniature;
 mod row;
 mod template;
 

@@ -43,6 +43,7 @@ mod llama_support;
 mod llama_synth;
 mod lora;
 mod lora_branch;
+mod miniature;
 mod protocol;
 mod protocol_strict;
 mod quant_adamw;
