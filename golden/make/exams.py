@@ -93,11 +93,12 @@ def facts(path, rows):
     return {"path": path, "sha256": hashlib.sha256(canonical.encode()).hexdigest(), "parts": parts}
 
 
-exams = [
-    facts("exams/clinical_camel_step_exams.jsonl", clinical_camel()),
-    facts("exams/usmle_2023", usmle_2023()),
-    facts("exams/medqa_usmle_test.jsonl", medqa()),
-    facts("exams/mmlu_professional_medicine_test.csv", mmlu()),
-]
-made = {"made_by": "golden/make/exams.py, standard library", "exams": exams}
-(ROOT / "golden/exams/real.json").write_text(json.dumps(made, indent=1) + "\n")
+if __name__ == "__main__":
+    exams = [
+        facts("exams/clinical_camel_step_exams.jsonl", clinical_camel()),
+        facts("exams/usmle_2023", usmle_2023()),
+        facts("exams/medqa_usmle_test.jsonl", medqa()),
+        facts("exams/mmlu_professional_medicine_test.csv", mmlu()),
+    ]
+    made = {"made_by": "golden/make/exams.py, standard library", "exams": exams}
+    (ROOT / "golden/exams/real.json").write_text(json.dumps(made, indent=1) + "\n")

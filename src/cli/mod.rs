@@ -6,6 +6,7 @@
 mod audit;
 mod compare;
 mod completions;
+mod corpus;
 mod diverge;
 mod error;
 mod eval;
@@ -66,6 +67,8 @@ pub enum Command {
     Reproduce(reproduce::Args),
     /// Check exam files and convert them to one format
     Exam(exam::Args),
+    /// Look at training rows before anything is learnt from them
+    Corpus(corpus::Args),
     /// Ask a model an exam under a protocol and record every reply
     ///
     /// Replies go to RUN as they arrive, each question synced. Interrupted at any moment, by Ctrl-C
@@ -175,6 +178,7 @@ impl Cli {
         match self.command {
             Command::Reproduce(args) => reproduce::run(&args, context),
             Command::Exam(args) => exam::run(&args, context),
+            Command::Corpus(args) => corpus::run(&args, context),
             Command::Eval(args) => eval::run(&args, context),
             Command::MergeRuns(args) => merge_runs::run(&args, context),
             Command::Verify(args) => verify::run(&args, context),

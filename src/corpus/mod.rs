@@ -6,9 +6,12 @@
 
 mod encoding;
 pub mod miniature;
+pub mod overlap;
 mod row;
 mod template;
+mod words;
 
 pub use encoding::{Encoding, EncodingError, Example, IGNORED, Truncation};
+pub use overlap::{Overlap, OverlapError, OverlapLevel, OverlapSearch, OverlapSettings, RowPlace};
 pub use row::{Row, RowError, read_rows};
 pub use template::{Rendered, Template};

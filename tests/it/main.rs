@@ -44,6 +44,7 @@ mod llama_synth;
 mod lora;
 mod lora_branch;
 mod miniature;
+mod overlap;
 mod protocol;
 mod protocol_strict;
 mod quant_adamw;

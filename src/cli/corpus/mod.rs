@@ -1,0 +1,40 @@
+//! `medharness corpus`: what a model is trained on.
+
+mod overlap;
+
+use super::{CommandError, Context};
+use crate::corpus::RowError;
+
+/// Look at training rows before anything is learnt from them
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What to do
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Find exam questions that stand in training rows; exit code 1 if there are any
+    ///
+    /// For every question: rows that hold the whole of it, runs of 13 and of 8 words in common, the
+    /// longest run in common, and the most similar row. Case, punctuation and fields do not matter.
+    /// Turns of phrase of the exam itself are no evidence; what a paraphrase teaches is not found.
+    Overlap(overlap::Args),
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Exit code 2 if the rows cannot be read, 1 if a check does not hold.
+pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
+    match &args.command {
+        Command::Overlap(args) => overlap::run(args, context),
+    }
+}
+
+/// Rows that cannot be read are the caller's to repair.
+fn unreadable(error: RowError) -> CommandError {
+    CommandError::input(error)
+}
