@@ -59,6 +59,14 @@ struct Summary {
 /// Exit code 2 for an input that cannot be read or an output folder that holds something else, 3 if
 /// writing fails.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
+    if args.model.join("adapter_config.json").exists() {
+        let text = format!(
+            "{} holds an adapter: what is quantised is a whole model",
+            args.model.display()
+        );
+        return Err(CommandError::input(text)
+            .with_hint("`medharness merge` makes one of the adapter and its base"));
+    }
     let mut checkpoint = Checkpoint::open(&args.model).map_err(CommandError::input)?;
     let config = quantized_config(&args.model)?;
     begin(args, &checkpoint)?;
@@ -282,8 +290,9 @@ fn quantized_config(model: &Path) -> Result<Value, CommandError> {
     let Some(fields) = config.as_object_mut() else {
         return Err(CommandError::input(format!("{} holds no object", path.display())));
     };
-    if fields.contains_key("quantization_config") {
-        return Err(CommandError::input(format!("{} is quantised already", model.display())));
+    if fields.get("quantization_config").is_some_and(|value| !value.is_null()) {
+        return Err(CommandError::input(format!("{} is quantised already", model.display()))
+            .with_hint("every command reads it as it is"));
     }
     fields.insert("quantization_config".into(), quantization_config());
     Ok(config)

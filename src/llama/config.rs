@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::{ConfigError, rope::Scaling};
+use super::{ConfigError, quantization::Quantization, rope::Scaling};
 
 /// The sizes and switches of one network.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub tied: bool,
     /// Which linear layers add a bias.
     pub bias: Bias,
+    /// How the weights are stored if they are not in floats.
+    pub quantization: Option<Quantization>,
     /// Token that opens a text; `None` if the file names none.
     pub bos: Option<u32>,
     /// Tokens that end a text.
@@ -145,6 +147,10 @@ impl Config {
             rope_scaling,
             tied: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             bias,
+            quantization: match map.get("quantization_config") {
+                Some(value) => Quantization::parse(value)?,
+                None => None,
+            },
             bos: fields.token("bos_token_id")?,
             eos: fields.tokens("eos_token_id")?,
             pad: map.get("pad_token_id").and_then(Value::as_i64),
@@ -203,9 +209,6 @@ fn refuse_unknown_parts(fields: &Fields<'_>) -> Result<(), ConfigError> {
         {
             return Err(fields.refuse(key, "only silu is computed"));
         }
-    }
-    if fields.0.get("quantization_config").is_some_and(|value| !value.is_null()) {
-        return Err(fields.refuse("quantization_config", "the weights are not in float"));
     }
     if let Some(factor) = fields.number("partial_rotary_factor")?
         && factor < 1.0

@@ -105,6 +105,34 @@ pub enum CheckpointError {
         /// As the file names it.
         dtype: String,
     },
+    /// An int8 matrix where `config.json` has floats, or the other way round.
+    #[error("tensor `{name}` is stored as {dtype}, but {why}")]
+    NotAsQuantized {
+        /// The tensor.
+        name: String,
+        /// As the file names it.
+        dtype: String,
+        /// What it contradicts.
+        why: &'static str,
+    },
+    /// A scale of an int8 matrix that cannot be one.
+    #[error("tensor `{name}` holds {value} at row {row}; a scale is a number of at least 0")]
+    Scale {
+        /// The tensor.
+        name: String,
+        /// The first such row.
+        row: usize,
+        /// What it holds.
+        value: String,
+    },
+    /// An int8 matrix in another layout than rows.
+    #[error("`{name}` is {value}; int8 matrices are read in rows (0)")]
+    WeightFormat {
+        /// The tensor that names the layout.
+        name: String,
+        /// What it says.
+        value: String,
+    },
     /// A tensor with a value that is no number, or too large for the format asked for.
     #[error("tensor `{name}` holds {value} at row {row}, column {column}")]
     NotFinite {

@@ -26,7 +26,7 @@ pub use dtype::Dtype;
 pub use file::{TensorFile, TensorSpec, quantization_config, write_whole};
 pub use linear::{Arithmetic, Int8Linear};
 pub use op::int8_linear;
-pub use weight::{Int8Weight, quantize_rows};
+pub use weight::{Int8Weight, dequantize_rows, quantize_rows};
 
 use crate::kernels::int8::PackError;
 

@@ -88,9 +88,7 @@ impl Int8Weight {
     /// Returns the weight in f32, row-major: `code * (scale / 127)`.
     pub fn dequantize(&self) -> Vec<f32> {
         let mut weight = Vec::with_capacity(self.outputs() * self.inputs());
-        for (codes, step) in self.codes().chunks(self.inputs().max(1)).zip(&self.steps) {
-            weight.extend(codes.iter().map(|&code| f32::from(code) * step));
-        }
+        dequantize_rows(&self.codes(), &self.scales, self.inputs(), &mut weight);
         weight
     }
 
@@ -152,4 +150,14 @@ pub fn quantize_rows(
         Ok(())
     })?;
     Ok((codes, scales))
+}
+
+/// Appends rows of codes in f32 to `out`: `code * (scale / 127)`, as [`Int8Weight::dequantize`].
+///
+/// `codes: [scales.len(), inputs]`, row-major.
+pub fn dequantize_rows(codes: &[i8], scales: &[f32], inputs: usize, out: &mut Vec<f32>) {
+    for (codes, scale) in codes.chunks(inputs.max(1)).zip(scales) {
+        let step = scale * RECIPROCAL_127;
+        out.extend(codes.iter().map(|&code| f32::from(code) * step));
+    }
 }

@@ -289,7 +289,7 @@ fn what_is_not_computed_is_refused_by_name() {
         ("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
         ("rope_scaling", json!({"rope_type": "yarn", "factor": 2.0})),
         ("rope_scaling", json!({"type": "linear"})),
-        ("quantization_config", json!({"load_in_8bit": true})),
+        ("quantization_config", json!({"load_in_4bit": true})),
         ("num_attention_heads", json!(5)),
         ("num_key_value_heads", json!(3)),
         ("head_dim", json!(7)),

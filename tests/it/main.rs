@@ -32,6 +32,7 @@ mod hub;
 mod hub_checkpoint;
 mod hub_processes;
 mod hub_server;
+mod int8_checkpoint;
 mod int8_network;
 mod layers;
 mod llama_checkpoint;

@@ -16,16 +16,25 @@ pub(super) enum Dtype {
     F32,
     F16,
     Bf16,
+    /// Codes of an int8 matrix; no floats.
+    I8,
+    /// The layout of an int8 matrix; no floats.
+    U8,
     /// One that is not read, as the file names it.
     Other(String),
 }
 
 impl Dtype {
+    pub(super) fn is_float(&self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+
     /// Returns the bytes of one element; 0 for a format that is not read.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::I8 | Self::U8 => 1,
             Self::Other(_) => 0,
         }
     }
@@ -48,6 +57,8 @@ impl Stored {
             Dtype::F32 => "F32",
             Dtype::F16 => "F16",
             Dtype::Bf16 => "BF16",
+            Dtype::I8 => "I8",
+            Dtype::U8 => "U8",
             Dtype::Other(name) => name,
         }
     }
@@ -120,11 +131,24 @@ impl WeightFile {
             Dtype::Bf16 => {
                 out.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32()));
             }
-            Dtype::Other(dtype) => {
-                let (name, dtype) = (name.to_owned(), dtype.clone());
+            Dtype::I8 | Dtype::U8 | Dtype::Other(_) => {
+                let (name, dtype) = (name.to_owned(), stored.dtype_name().to_owned());
                 return Err(CheckpointError::Dtype { name, dtype });
             }
         }
+        Ok(())
+    }
+
+    /// Appends `len` codes of an int8 tensor from element `first` on.
+    pub(super) fn codes(
+        &self,
+        stored: &Stored,
+        first: usize,
+        len: usize,
+        out: &mut Vec<i8>,
+    ) -> Result<(), CheckpointError> {
+        let bytes = self.bytes(stored.offset + first as u64, len)?;
+        out.extend(bytes.iter().map(|byte| byte.cast_signed()));
         Ok(())
     }
 }

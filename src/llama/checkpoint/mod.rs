@@ -7,6 +7,7 @@
 
 mod file;
 mod index;
+mod int8;
 mod pickle;
 mod safetensors;
 
@@ -17,12 +18,18 @@ use std::{
 };
 
 use super::{
-    CheckpointError, Config, ConfigError, Hold, Llama,
+    CheckpointError, Config, ConfigError, Hold, Int8Rows, Llama,
     weights::{EMBEDDING, HEAD, WeightSource, expected_tensors},
 };
-use crate::{kernels::matrix::WeightType, quant::OUTLIER_THRESHOLD};
+use crate::{
+    kernels::matrix::WeightType,
+    quant::{OUTLIER_THRESHOLD, dequantize_rows},
+};
 pub use file::Stored;
-use file::{Dtype, WeightFile};
+use file::WeightFile;
+
+/// File and place of each tensor.
+type Tensors = BTreeMap<String, (usize, Stored)>;
 
 /// A checkpoint folder whose headers are read and whose tensors are checked.
 #[derive(Debug)]
@@ -30,8 +37,9 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Config,
     files: Vec<WeightFile>,
-    /// File and place of each tensor.
-    tensors: BTreeMap<String, (usize, Stored)>,
+    tensors: Tensors,
+    /// Of the matrices that are stored as int8.
+    scales: int8::Scales,
     notes: Vec<String>,
 }
 
@@ -47,8 +55,9 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let config = Config::read(&folder.join("config.json"))?;
         let (files, tensors) = index::open_weights(folder)?;
-        let mut checkpoint =
-            Self { folder: folder.to_owned(), notes: config.notes.clone(), config, files, tensors };
+        let scales = int8::scales(&config, &files, &tensors)?;
+        let (folder, notes) = (folder.to_owned(), config.notes.clone());
+        let mut checkpoint = Self { folder, notes, config, files, tensors, scales };
         checkpoint.check()?;
         Ok(checkpoint)
     }
@@ -78,14 +87,13 @@ impl Checkpoint {
         self.tensors.iter().map(|(name, (_, stored))| (&**name, stored))
     }
 
-    /// Returns the widest format that a matrix of the network is stored in: holding the weights
-    /// in it loses nothing.
+    /// Returns the widest float format that a matrix of the network is stored in: holding the
+    /// weights in it loses nothing.
     pub fn widest_type(&self) -> WeightType {
         let expected = expected_tensors(&self.config);
         let mut types: BTreeSet<&str> = BTreeSet::new();
-        types.extend(
-            expected.iter().filter_map(|(name, _)| Some(self.tensors.get(name)?.1.dtype_name())),
-        );
+        let stored = expected.iter().filter_map(|(name, _)| Some(&self.tensors.get(name)?.1));
+        types.extend(stored.filter(|s| s.dtype.is_float()).map(Stored::dtype_name));
         match types.into_iter().collect::<Vec<_>>()[..] {
             ["F16"] => WeightType::F16,
             ["BF16"] => WeightType::Bf16,
@@ -95,13 +103,13 @@ impl Checkpoint {
 
     /// Returns whether the linear layers of the blocks are stored as int8.
     pub fn is_int8(&self) -> bool {
-        false
+        !self.scales.is_empty()
     }
 
     /// Returns the magnitude from which an activation is an outlier, 0 for none: as the checkpoint
     /// says, else [`OUTLIER_THRESHOLD`].
     pub fn outlier_threshold(&self) -> f32 {
-        OUTLIER_THRESHOLD
+        self.config.quantization.as_ref().map_or(OUTLIER_THRESHOLD, |how| how.threshold)
     }
 
     /// Builds the network.
@@ -113,14 +121,20 @@ impl Checkpoint {
         Llama::new(self.config.clone(), self, hold)
     }
 
+    /// Returns the file and place of a tensor.
+    fn stored(&self, name: &str) -> Result<(&WeightFile, &Stored), CheckpointError> {
+        let missing = || CheckpointError::MissingTensor(name.to_owned());
+        let (file, stored) = self.tensors.get(name).ok_or_else(missing)?;
+        Ok((&self.files[*file], stored))
+    }
+
     /// Compares the tensors with those the configuration asks for.
     fn check(&mut self) -> Result<(), CheckpointError> {
         let expected: BTreeMap<_, _> = expected_tensors(&self.config).into_iter().collect();
         for (name, (_, stored)) in &self.tensors {
-            if let Dtype::Other(dtype) = &stored.dtype
-                && expected.contains_key(name)
-            {
-                let (name, dtype) = (name.clone(), dtype.clone());
+            let is_read = stored.dtype.is_float() || self.scales.contains_key(name);
+            if !is_read && expected.contains_key(name) {
+                let (name, dtype) = (name.clone(), stored.dtype_name().to_owned());
                 return Err(CheckpointError::Dtype { name, dtype });
             }
         }
@@ -141,7 +155,9 @@ impl Checkpoint {
             self.tensors.keys().filter(|name| !expected.contains_key(*name)).cloned().collect();
         let mut buffers = 0;
         for name in extra {
-            if is_rotary_buffer(&name) {
+            if int8::describes(&name, &self.scales) {
+                continue;
+            } else if is_rotary_buffer(&name) {
                 buffers += 1;
             } else if name == HEAD && self.config.tied {
                 self.check_tied()?;
@@ -185,6 +201,7 @@ impl Checkpoint {
     }
 }
 
+/// Int8 matrices are read as their codes, or as floats: dequantised.
 impl WeightSource for Checkpoint {
     fn read(
         &mut self,
@@ -194,11 +211,36 @@ impl WeightSource for Checkpoint {
         rows: usize,
         out: &mut Vec<f32>,
     ) -> Result<(), CheckpointError> {
-        let (file, stored) = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| CheckpointError::MissingTensor(name.to_owned()))?;
-        self.files[*file].read(name, stored, first * row_len, rows * row_len, out)
+        if self.scales.contains_key(name) {
+            let mut int8 = Int8Rows::default();
+            self.read_int8(name, row_len, first, rows, &mut int8)?;
+            dequantize_rows(&int8.codes, &int8.scales, row_len, out);
+            return Ok(());
+        }
+        let (file, stored) = self.stored(name)?;
+        file.read(name, stored, first * row_len, rows * row_len, out)
+    }
+
+    fn read_int8(
+        &mut self,
+        name: &str,
+        row_len: usize,
+        first: usize,
+        rows: usize,
+        out: &mut Int8Rows,
+    ) -> Result<(), CheckpointError> {
+        let Some(scales) = self.scales.get(name) else {
+            let mut values = Vec::new();
+            self.read(name, row_len, first, rows, &mut values)?;
+            return out.quantize(name, row_len, first, &values);
+        };
+        let (file, stored) = self.stored(name)?;
+        out.scales.extend_from_slice(&scales[first..first + rows]);
+        file.codes(stored, first * row_len, rows * row_len, &mut out.codes)
+    }
+
+    fn stays_float(&self, name: &str) -> bool {
+        self.is_int8() && !self.scales.contains_key(name)
     }
 }
 

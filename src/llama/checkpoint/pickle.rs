@@ -75,10 +75,23 @@ pub(super) fn tensors(file: &WeightFile) -> Result<Vec<(String, Stored)>, Checkp
     };
     items
         .into_iter()
+        // What bitsandbytes 0.39 to 0.43.0 writes beside an int8 matrix: rows, as there is without it.
+        .filter(|(key, value)| match (key, value) {
+            (Value::Text(name), Value::Text(format)) => {
+                !(name.ends_with(".weight_format") && &**format == "row")
+            }
+            _ => true,
+        })
         .map(|(key, value)| {
             let Value::Text(name) = key else {
                 return Err(file.format_error("data.pkl: a tensor without a name"));
             };
+            if let Value::Text(value) = &value
+                && name.ends_with(".weight_format")
+            {
+                let (name, value) = (name.to_string(), value.to_string());
+                return Err(CheckpointError::WeightFormat { name, value });
+            }
             let Value::Tensor(tensor) = value else {
                 return Err(CheckpointError::NotOnlyTensors {
                     path: file.path().to_owned(),
@@ -159,10 +172,11 @@ impl Global {
             ("torch", "FloatStorage") => Self::Storage(Dtype::F32),
             ("torch", "HalfStorage") => Self::Storage(Dtype::F16),
             ("torch", "BFloat16Storage") => Self::Storage(Dtype::Bf16),
+            ("torch", "CharStorage") => Self::Storage(Dtype::I8),
+            ("torch", "ByteStorage") => Self::Storage(Dtype::U8),
             (
                 "torch",
-                "DoubleStorage" | "LongStorage" | "IntStorage" | "ShortStorage" | "CharStorage"
-                | "ByteStorage" | "BoolStorage",
+                "DoubleStorage" | "LongStorage" | "IntStorage" | "ShortStorage" | "BoolStorage",
             ) => Self::Storage(Dtype::Other(name.to_owned())),
             _ => return None,
         })

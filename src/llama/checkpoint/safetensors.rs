@@ -52,6 +52,8 @@ pub(super) fn tensors(file: &WeightFile) -> Result<Vec<(String, Stored)>, Checkp
                 safetensors::Dtype::F32 => Dtype::F32,
                 safetensors::Dtype::F16 => Dtype::F16,
                 safetensors::Dtype::BF16 => Dtype::Bf16,
+                safetensors::Dtype::I8 => Dtype::I8,
+                safetensors::Dtype::U8 => Dtype::U8,
                 other => Dtype::Other(format!("{other:?}")),
             };
             let offset = data + info.data_offsets.0 as u64;
