@@ -1,66 +1,166 @@
 //! An adapter on the network: attached for evaluation or for training, and read back.
 //!
-//! The base weights stay as they are; what is trained are the adapter's variables alone.
+//! The base weights stay as they are, but for those the adapter holds in full. What is trained are
+//! the adapter's variables alone. Guarantees: an adapter holds exactly what its settings name in
+//! this network, in its sizes, or it is refused and nothing changes.
 
-use super::{Llama, NetworkError};
-use crate::lora::{Adapter, Attach, Branch, LoraConfig, LoraError, initialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use candle_core::{Device, Tensor, Var};
+
+use super::{
+    Base, Linear, Llama, NetworkError, expected_tensors,
+    weights::{EMBEDDING, HEAD},
+};
+use crate::{
+    kernels::matrix::{Matrix, WeightType},
+    lora::{
+        Adapter, Attach, BaseRows, Branch, EMBEDDING_MODULE, HEAD_MODULE, LoraConfig, LoraError,
+        Target, TrainedBias, Whole, initialize,
+    },
+};
+
+/// What a network keeps of an attached adapter.
+#[derive(Debug)]
+pub(super) struct Attached {
+    config: LoraConfig,
+    /// Beside the embedding.
+    pub(super) embedding: Option<Branch>,
+    /// Tensors in full, by their names in a checkpoint.
+    whole: BTreeMap<String, Held>,
+}
+
+/// A tensor in full, inside the network.
+#[derive(Debug)]
+enum Held {
+    Fixed(Whole),
+    Trained(Var),
+}
+
+/// What an adapter can be beside or in place of.
+struct Sizes {
+    /// Outputs and inputs of each linear layer, of the embedding its width and its tokens; in the
+    /// order of the reference's modules.
+    modules: Vec<(String, [usize; 2])>,
+    /// Every tensor of the checkpoint.
+    tensors: BTreeMap<String, Vec<usize>>,
+    /// Whether the output matrix is the embedding.
+    tied: bool,
+}
 
 impl Llama {
-    /// Returns a fresh adapter for this network, with the matrices PEFT would begin with.
+    fn sizes(&self) -> Sizes {
+        let (tokens, width) = (self.config.vocab_size, self.config.hidden_size);
+        let mut modules = vec![(EMBEDDING_MODULE.to_owned(), [width, tokens])];
+        modules.extend(self.linears().map(|(name, linear)| (name, linear.shape())));
+        modules.push((HEAD_MODULE.to_owned(), [tokens, width]));
+        let mut tensors: BTreeMap<_, _> = expected_tensors(&self.config).into_iter().collect();
+        // A tied network can be given an output matrix of its own.
+        tensors.insert(HEAD.to_owned(), vec![tokens, width]);
+        Sizes { modules, tensors, tied: self.head.is_none() }
+    }
+
+    /// Returns a fresh adapter for this network, with the values PEFT would begin with and every
+    /// field that it writes.
     ///
     /// # Errors
     ///
-    /// [`LoraError`] if no module is named, or a pattern is not understood.
-    pub fn fresh_adapter(&self, config: &LoraConfig, seed: u64) -> Result<Adapter, LoraError> {
-        let sizes: Vec<(String, [usize; 2])> =
-            self.linears().map(|(name, linear)| (name, linear.shape())).collect();
-        let names: Vec<&str> = sizes.iter().map(|(name, _)| &**name).collect();
-        let chosen = config.select(&names)?;
-        let sizes = sizes.iter().filter(|(name, _)| chosen.contains(&&**name));
-        let modules = sizes
-            .map(|(name, [outputs, inputs])| Ok((&**name, *outputs, *inputs, config.rank(name)?)))
-            .collect::<Result<Vec<_>, LoraError>>()?;
-        initialize(config, &modules, seed)
+    /// [`NetworkError::Adapter`] if no module is named, a pattern is not understood, or the way to
+    /// begin is not computed.
+    pub fn fresh_adapter(&self, config: &LoraConfig, seed: u64) -> Result<Adapter, NetworkError> {
+        let config = config.clone().completed();
+        let sizes = self.sizes();
+        let chosen = sizes.chosen(&config)?;
+        let targets: Vec<Target<'_>> = sizes
+            .modules
+            .iter()
+            .filter(|(name, _)| chosen.contains(&**name))
+            .map(|(module, [outputs, inputs])| Target {
+                module,
+                outputs: *outputs,
+                inputs: *inputs,
+            })
+            .collect();
+        let mut adapter = initialize(&config, &targets, seed)?;
+        if config.use_dora {
+            for (module, low) in &mut adapter.modules {
+                let linear = self
+                    .linear(module)
+                    .ok_or(LoraError::Unsupported("use_dora true for an embedding".into()))?;
+                low.start_magnitude(module, linear.base());
+            }
+        }
+        for name in sizes.trained_whole(&config, &chosen) {
+            let whole = self.read_whole(&name, &sizes.tensors[&name])?;
+            adapter.whole.insert(name, whole);
+        }
+        // PEFT saves embeddings that have a branch.
+        for (module, tensor) in [(EMBEDDING_MODULE, EMBEDDING), (HEAD_MODULE, HEAD)] {
+            if adapter.modules.contains_key(module) {
+                let whole = self.read_whole(tensor, &sizes.tensors[tensor])?;
+                adapter.whole.insert(tensor.to_owned(), whole);
+            }
+        }
+        Ok(adapter)
     }
 
-    /// Puts an adapter beside the layers it names, in place of one attached before.
+    /// Puts an adapter beside the layers it names.
     ///
     /// With [`Attach::Trainable`], [`Llama::variables`] are then the adapter's, under PEFT's names;
     /// those of the base, if it had any, are no longer listed.
     ///
     /// # Errors
     ///
-    /// [`NetworkError::Adapter`] if it does not hold exactly the modules its settings name in this
-    /// network, in their sizes; the network is then unchanged.
+    /// [`NetworkError::Adapter`] if it does not hold exactly what its settings name in this network,
+    /// in its sizes, or if one is attached already; the network is then unchanged.
     pub fn attach(&mut self, adapter: &Adapter, attach: Attach) -> Result<(), NetworkError> {
-        let sizes: Vec<(String, [usize; 2])> =
-            self.linears().map(|(name, linear)| (name, linear.shape())).collect();
-        let names: Vec<&str> = sizes.iter().map(|(name, _)| &**name).collect();
-        let chosen = adapter.config.select(&names)?;
-        if let Some(missing) = chosen.iter().find(|name| !adapter.modules.contains_key(**name)) {
-            return Err(LoraError::MissingModule((*missing).to_owned()).into());
+        if self.adapter.is_some() {
+            return Err(LoraError::Attached.into());
         }
-        if let Some(extra) = adapter.modules.keys().find(|name| !chosen.contains(&&***name)) {
-            return Err(LoraError::ExtraModule(extra.clone()).into());
-        }
-        for (name, expected) in &sizes {
-            if let Some(low) = adapter.modules.get(name) {
-                let got = [low.outputs(), low.inputs()];
-                if got != *expected {
-                    let (module, expected) = (name.clone(), *expected);
-                    return Err(LoraError::Shape { module, expected, got }.into());
-                }
-            }
-        }
+        let sizes = self.sizes();
+        let trained = sizes.check(adapter)?;
+        self.check_int8_biases(adapter)?;
+        let enlarged = adapter.whole.get(EMBEDDING).map(|whole| whole.shape[0]);
+        let mut whole = BTreeMap::new();
         let mut variables = Vec::new();
+        for (name, tensor) in &adapter.whole {
+            let held = match attach == Attach::Trainable && trained.contains(name) {
+                true => Held::Trained(Var::from_tensor(&tensor_of(tensor))?),
+                false => Held::Fixed(tensor.clone()),
+            };
+            if let Held::Trained(var) = &held {
+                variables.push((adapter.whole_name(name), var.clone()));
+            }
+            self.put_whole(name, &held);
+            whole.insert(name.clone(), held);
+        }
+        if let Some(rows) = enlarged {
+            self.config.vocab_size = rows;
+        }
+        let branch = |module: &str, base: &Base| {
+            let low = adapter.modules.get(module)?;
+            Some(Branch::new(module, low, adapter.config.lora_dropout, attach, base))
+        };
+        let mut branches = Vec::new();
+        let embedding = branch(EMBEDDING_MODULE, &self.embedding);
+        branches.extend(embedding.iter().flat_map(Branch::variables));
         for (name, linear) in self.linears_mut() {
-            let low = adapter.modules.get(&name);
-            let dropout = adapter.config.lora_dropout;
-            let branch = low.map(|low| Branch::new(&name, low, dropout, attach));
-            variables.extend(branch.iter().flat_map(Branch::variables));
+            let branch = branch(&name, linear.base());
+            branches.extend(branch.iter().flat_map(Branch::variables));
             linear.set_branch(branch);
         }
-        self.set_adapter(adapter.config.clone(), variables);
+        if adapter.modules.contains_key(HEAD_MODULE) {
+            let embedding = &self.embedding;
+            let head = self.head.get_or_insert_with(|| Linear::new(embedding.clone(), None));
+            let branch = branch(HEAD_MODULE, head.base());
+            branches.extend(branch.iter().flat_map(Branch::variables));
+            head.set_branch(branch);
+        }
+        self.variables = branches.into_iter().chain(variables).collect();
+        self.adapter = Some(Attached { config: adapter.config.clone(), embedding, whole });
         Ok(())
     }
 
@@ -70,12 +170,268 @@ impl Llama {
     ///
     /// If the tensor library fails.
     pub fn adapter(&self) -> Result<Option<Adapter>, NetworkError> {
-        let Some(config) = self.adapter_config() else { return Ok(None) };
-        let modules = self
-            .linears()
-            .filter_map(|(name, linear)| Some((name, linear.branch()?.low_rank())))
-            .map(|(name, low)| Ok((name, low?)))
+        let Some(attached) = &self.adapter else { return Ok(None) };
+        let embedding = attached.embedding.as_ref().map(|branch| (EMBEDDING_MODULE, branch));
+        let linears = self.linears().filter_map(|(name, linear)| Some((name, linear.branch()?)));
+        let head = self.head.as_ref().and_then(Linear::branch).map(|branch| (HEAD_MODULE, branch));
+        let modules = embedding
+            .into_iter()
+            .chain(head)
+            .map(|(name, branch)| (name.to_owned(), branch))
+            .chain(linears)
+            .map(|(name, branch)| Ok((name, branch.low_rank()?)))
             .collect::<Result<_, NetworkError>>()?;
-        Ok(Some(Adapter { config: config.clone(), modules }))
+        let whole = attached
+            .whole
+            .iter()
+            .map(|(name, held)| Ok((name.clone(), held.values()?)))
+            .collect::<Result<_, NetworkError>>()?;
+        Ok(Some(Adapter { config: attached.config.clone(), modules, whole, notes: Vec::new() }))
+    }
+
+    fn linear(&self, module: &str) -> Option<&Linear> {
+        match module == HEAD_MODULE {
+            true => self.head.as_ref(),
+            false => self.linears().find(|(name, _)| name == module).map(|(_, linear)| linear),
+        }
+    }
+
+    /// Returns a tensor of the base.
+    fn read_whole(&self, name: &str, shape: &[usize]) -> Result<Whole, NetworkError> {
+        let rows = |base: &Base| {
+            let [outputs, inputs] = base.shape();
+            let mut values = vec![0.0; outputs * inputs];
+            for (row, out) in values.chunks_mut(inputs).enumerate() {
+                base.row(row, out);
+            }
+            values
+        };
+        let values = match name {
+            EMBEDDING => rows(&self.embedding),
+            HEAD => {
+                self.head.as_ref().map_or_else(|| rows(&self.embedding), |head| rows(head.base()))
+            }
+            _ => match self.slot(name) {
+                Some(Slot::Weight(linear)) => rows(linear.base()),
+                Some(Slot::Vector(vector)) => vector,
+                None => return Err(LoraError::ExtraTensor(name.to_owned()).into()),
+            },
+        };
+        Ok(Whole { shape: shape.to_vec(), values })
+    }
+
+    /// Returns a tensor of the blocks, or the last norm.
+    fn slot(&self, name: &str) -> Option<Slot<'_>> {
+        let (module, parameter) = name.rsplit_once('.')?;
+        if let Some(linear) = self.linear(module) {
+            return match (parameter, linear.base()) {
+                ("weight", _) => Some(Slot::Weight(linear)),
+                (_, Base::Int8(layer)) => layer.bias().map(|bias| Slot::Vector(bias.to_vec())),
+                _ => Slot::vector(linear.bias()?),
+            };
+        }
+        Slot::vector(match NormPlace::of(module)? {
+            NormPlace::Last => &self.norm,
+            NormPlace::Input(layer) => &self.blocks.get(layer)?.input_norm,
+            NormPlace::Post(layer) => &self.blocks.get(layer)?.post_norm,
+        })
+    }
+
+    /// Refuses a bias in place of one that is inside an int8 layer.
+    fn check_int8_biases(&self, adapter: &Adapter) -> Result<(), LoraError> {
+        let is_inside = |name: &str| {
+            let Some(module) = name.strip_suffix(".bias") else { return false };
+            let weight_stays = !adapter.whole.contains_key(&format!("{module}.weight"));
+            let is_int8 = |linear: &Linear| matches!(linear.base(), Base::Int8(_));
+            weight_stays && self.linear(module).is_some_and(is_int8)
+        };
+        match adapter.whole.keys().find(|name| is_inside(name)) {
+            Some(name) => Err(LoraError::Unsupported(format!("{name} trained over int8 weights"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a tensor in place of the base's; its name and shape have been checked.
+    fn put_whole(&mut self, name: &str, held: &Held) {
+        match name {
+            EMBEDDING => {
+                let base = std::mem::replace(&mut self.embedding, held.base());
+                // A tied output matrix stays what it was, unless the vocabulary was enlarged.
+                if self.head.is_none() && base.shape() == self.embedding.shape() {
+                    self.head = Some(Linear::new(base, None));
+                }
+                return;
+            }
+            HEAD => {
+                self.head = Some(Linear::new(held.base(), None));
+                return;
+            }
+            _ => {}
+        }
+        let Some((module, parameter)) = name.rsplit_once('.') else { return };
+        if let Some((_, linear)) = self.linears_mut().find(|(name, _)| name == module) {
+            if parameter == "weight" {
+                let inner = match linear.base() {
+                    Base::Int8(layer) if linear.bias().is_none() => {
+                        layer.bias().map(<[f32]>::to_vec)
+                    }
+                    _ => None,
+                };
+                if let Some(values) = inner {
+                    let whole = Whole { shape: vec![values.len()], values };
+                    linear.set_bias(Some(tensor_of(&whole)));
+                }
+                linear.set_base(held.base());
+            } else {
+                linear.set_bias(Some(held.vector()));
+            }
+            return;
+        }
+        match NormPlace::of(module) {
+            Some(NormPlace::Last) => self.norm = held.vector(),
+            Some(NormPlace::Input(layer)) => self.blocks[layer].input_norm = held.vector(),
+            Some(NormPlace::Post(layer)) => self.blocks[layer].post_norm = held.vector(),
+            None => {}
+        }
+    }
+}
+
+/// A tensor inside the network.
+enum Slot<'a> {
+    Weight(&'a Linear),
+    Vector(Vec<f32>),
+}
+
+impl Slot<'_> {
+    fn vector(tensor: &Tensor) -> Option<Self> {
+        tensor.to_vec1().ok().map(Self::Vector)
+    }
+}
+
+/// Which norm.
+enum NormPlace {
+    Last,
+    Input(usize),
+    Post(usize),
+}
+
+impl NormPlace {
+    fn of(module: &str) -> Option<Self> {
+        if module == "model.norm" {
+            return Some(Self::Last);
+        }
+        let (layer, name) = module.strip_prefix("model.layers.")?.split_once('.')?;
+        let layer = layer.parse().ok()?;
+        match name {
+            "input_layernorm" => Some(Self::Input(layer)),
+            "post_attention_layernorm" => Some(Self::Post(layer)),
+            _ => None,
+        }
+    }
+}
+
+impl Held {
+    fn base(&self) -> Base {
+        match self {
+            Self::Trained(var) => Base::Trainable(var.clone()),
+            Self::Fixed(Whole { shape, values }) => {
+                let mut matrix = Matrix::zeros(WeightType::F32, shape[0], shape[1]);
+                matrix.set_rows(0, values);
+                Base::Frozen(Arc::new(matrix))
+            }
+        }
+    }
+
+    fn vector(&self) -> Tensor {
+        match self {
+            Self::Trained(var) => var.as_tensor().clone(),
+            Self::Fixed(whole) => tensor_of(whole),
+        }
+    }
+
+    fn values(&self) -> Result<Whole, NetworkError> {
+        match self {
+            Self::Fixed(whole) => Ok(whole.clone()),
+            Self::Trained(var) => {
+                let values = var.flatten_all()?.to_vec1()?;
+                Ok(Whole { shape: var.dims().to_vec(), values })
+            }
+        }
+    }
+}
+
+fn tensor_of(Whole { shape, values }: &Whole) -> Tensor {
+    Tensor::from_slice(values, &**shape, &Device::Cpu).expect("shape and values were read together")
+}
+
+impl Sizes {
+    fn chosen(&self, config: &LoraConfig) -> Result<BTreeSet<String>, LoraError> {
+        let names: Vec<&str> = self.modules.iter().map(|(name, _)| &**name).collect();
+        Ok(config.select(&names)?.into_iter().map(str::to_owned).collect())
+    }
+
+    /// Returns the tensors of the base that are trained whole.
+    fn trained_whole(&self, config: &LoraConfig, chosen: &BTreeSet<String>) -> BTreeSet<String> {
+        let is_trained = |name: &str| {
+            let bias = name.strip_suffix(".bias");
+            config.saves(name)
+                || bias.is_some_and(|module| match config.bias {
+                    TrainedBias::None => false,
+                    TrainedBias::All => true,
+                    TrainedBias::LoraOnly => chosen.contains(module),
+                })
+        };
+        self.tensors.keys().filter(|name| is_trained(name)).cloned().collect()
+    }
+
+    /// Checks an adapter against the network and returns the tensors that are trained whole.
+    fn check(&self, adapter: &Adapter) -> Result<BTreeSet<String>, LoraError> {
+        let chosen = self.chosen(&adapter.config)?;
+        if let Some(missing) = chosen.iter().find(|name| !adapter.modules.contains_key(*name)) {
+            return Err(LoraError::MissingModule(missing.clone()));
+        }
+        if let Some(extra) = adapter.modules.keys().find(|name| !chosen.contains(*name)) {
+            return Err(LoraError::ExtraModule(extra.clone()));
+        }
+        let trained = self.trained_whole(&adapter.config, &chosen);
+        if let Some(missing) = trained.iter().find(|name| !adapter.whole.contains_key(*name)) {
+            return Err(LoraError::MissingTensor(missing.clone()));
+        }
+        let tokens = self.tensors[EMBEDDING][0];
+        for (name, whole) in &adapter.whole {
+            let embeds = name == EMBEDDING || name == HEAD;
+            if !trained.contains(name) && !embeds {
+                return Err(LoraError::ExtraTensor(name.clone()));
+            }
+            let expected = &self.tensors[name];
+            let longer = embeds && whole.shape.len() == 2 && whole.shape[1..] == expected[1..];
+            if whole.shape != *expected && !longer {
+                let (name, expected) = (name.clone(), expected.clone());
+                let got = whole.shape.clone();
+                return Err(LoraError::WholeShape { name, expected, got });
+            }
+        }
+        // An enlarged vocabulary needs both matrices, of one length.
+        let rows = |name: &str| adapter.whole.get(name).map_or(tokens, |whole| whole.shape[0]);
+        let embedding = rows(EMBEDDING);
+        let follows = self.tied && !adapter.whole.contains_key(HEAD);
+        let head = if follows { embedding } else { rows(HEAD) };
+        if embedding != head {
+            let missing = if embedding == tokens { EMBEDDING } else { HEAD };
+            return Err(LoraError::Enlarged { rows: embedding.max(head), missing });
+        }
+        for (module, expected) in &self.modules {
+            let Some(low) = adapter.modules.get(module) else { continue };
+            let expected = match &**module {
+                EMBEDDING_MODULE => [expected[0], embedding],
+                HEAD_MODULE => [embedding, expected[1]],
+                _ => *expected,
+            };
+            let got = [low.outputs(), low.inputs()];
+            if got != expected {
+                return Err(LoraError::Shape { module: module.clone(), expected, got });
+            }
+        }
+        Ok(trained)
     }
 }

@@ -153,6 +153,9 @@ pub enum CheckpointError {
         /// Why.
         source: QuantError,
     },
+    /// An adapter's settings or tensors cannot be used.
+    #[error(transparent)]
+    Adapter(#[from] crate::lora::LoraError),
     /// `lm_head.weight` differs from the embedding although the configuration ties them.
     #[error("tie_word_embeddings is true, but `lm_head.weight` differs from the embedding")]
     NotTied,

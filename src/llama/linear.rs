@@ -2,12 +2,12 @@
 
 use std::{ops::Range, sync::Arc};
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
 use super::{NetworkError, ops};
 use crate::{
     kernels::matrix::Matrix,
-    lora::{BaseLayer, Branch, Draw},
+    lora::{BaseLayer, BaseRows, Branch, Draw},
     quant::{Int8Linear, int8_linear},
 };
 
@@ -47,8 +47,27 @@ impl Base {
     }
 }
 
+impl BaseRows for Base {
+    fn row(&self, row: usize, out: &mut [f32]) {
+        match self {
+            Self::Frozen(matrix) => matrix.row(row, out),
+            Self::Int8(layer) => layer.weight().dequantize_row(row, out),
+            Self::Trainable(weight) => {
+                let values = weight.get(row).and_then(|row| row.to_vec1());
+                out.copy_from_slice(&values.expect("a row of an f32 matrix on the CPU"));
+            }
+        }
+    }
+}
+
 /// Weights and the rows they are applied to.
 struct BaseOn<'a>(&'a Base, &'a Rows<'a>);
+
+impl BaseRows for BaseOn<'_> {
+    fn row(&self, row: usize, out: &mut [f32]) {
+        self.0.row(row, out);
+    }
+}
 
 impl BaseLayer for BaseOn<'_> {
     fn product(&self, x: &Tensor) -> candle_core::Result<Tensor> {
@@ -60,6 +79,12 @@ impl BaseLayer for BaseOn<'_> {
             },
             Base::Trainable(weight) => x.matmul(&weight.t()?),
         }
+    }
+
+    fn inner_bias(&self) -> Option<Tensor> {
+        let Base::Int8(layer) = self.0 else { return None };
+        let bias = layer.bias()?;
+        Some(Tensor::new(bias, &Device::Cpu).expect("a vector on the CPU"))
     }
 }
 
@@ -95,6 +120,16 @@ impl Linear {
     /// Puts an adapter's branch beside the weights, or takes it away.
     pub fn set_branch(&mut self, branch: Option<Branch>) {
         self.branch = branch;
+    }
+
+    /// Puts other weights in place of these.
+    pub fn set_base(&mut self, base: Base) {
+        self.base = base;
+    }
+
+    /// Puts another bias in place of this one.
+    pub fn set_bias(&mut self, bias: Option<Tensor>) {
+        self.bias = bias;
     }
 
     /// Returns the number of outputs and of inputs.

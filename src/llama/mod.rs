@@ -29,7 +29,7 @@ pub mod tokenizer;
 mod weights;
 
 pub use cache::{Piece, Sequence};
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, read_adapter};
 pub use config::{Bias, Config};
 pub use decoder::Decoder;
 pub use error::{CheckpointError, ConfigError, NetworkError};

@@ -8,6 +8,7 @@ use candle_core::{Device, Tensor, Var};
 
 use super::{
     CheckpointError, Config, NetworkError,
+    adapted::Attached,
     cache::{Piece, Pieces},
     linear::{Base, Linear, Rows, Spans},
     ops,
@@ -15,10 +16,7 @@ use super::{
     rope::{Rope, Turns},
     weights::{EMBEDDING, HEAD, Hold, NORM, WeightSource},
 };
-use crate::{
-    lora::{Draw, LoraConfig},
-    stats::Seed,
-};
+use crate::{lora::Draw, stats::Seed};
 
 /// Token rows of several sequences, one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,16 +87,16 @@ pub struct Block {
 /// A LLaMA network.
 #[derive(Debug)]
 pub struct Llama {
-    config: Config,
-    embedding: Base,
-    blocks: Vec<Block>,
-    norm: Tensor,
+    pub(super) config: Config,
+    pub(super) embedding: Base,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Tensor,
     /// `None` where it is the embedding.
-    head: Option<Linear>,
+    pub(super) head: Option<Linear>,
     rope: Rope,
-    variables: Vec<(String, Var)>,
-    /// Settings of the attached adapter.
-    adapter: Option<LoraConfig>,
+    pub(super) variables: Vec<(String, Var)>,
+    /// The attached adapter.
+    pub(super) adapter: Option<Attached>,
 }
 
 impl Llama {
@@ -132,14 +130,6 @@ impl Llama {
     /// frozen network.
     pub fn variables(&self) -> &[(String, Var)] {
         &self.variables
-    }
-
-    pub(super) fn adapter_config(&self) -> Option<&LoraConfig> {
-        self.adapter.as_ref()
-    }
-
-    pub(super) fn set_adapter(&mut self, config: LoraConfig, variables: Vec<(String, Var)>) {
-        (self.adapter, self.variables) = (Some(config), variables);
     }
 
     /// Returns the sizes and switches.
@@ -294,7 +284,7 @@ impl Llama {
         if let Some(token) = tokens.iter().copied().find(|token| !in_vocabulary(*token)) {
             return Err(NetworkError::Token { token, vocab_size });
         }
-        Ok(match &self.embedding {
+        let rows = match &self.embedding {
             Base::Trainable(weight) => {
                 let ids = Tensor::new(tokens, &Device::Cpu)?;
                 weight.as_tensor().index_select(&ids, 0)?
@@ -314,7 +304,11 @@ impl Llama {
                 }
                 Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
             }
-        })
+        };
+        match self.adapter.as_ref().and_then(|adapter| adapter.embedding.as_ref()) {
+            Some(branch) => Ok((rows + branch.embed(tokens)?)?),
+            None => Ok(rows),
+        }
     }
 }
 

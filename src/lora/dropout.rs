@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use candle_core::{CpuStorage, CustomOp1, Device, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use crate::stats::{Seed, split_mix};
@@ -85,6 +86,39 @@ impl Mask {
                 }
             }
         });
+    }
+}
+
+/// Returns dropout(x); the gradient is dropped likewise.
+///
+/// `x: [rows, width]`, contiguous f32.
+pub(super) fn dropped(x: &Tensor, mask: Mask) -> Result<Tensor> {
+    x.apply_op1(Dropped(mask))
+}
+
+struct Dropped(Mask);
+
+impl CustomOp1 for Dropped {
+    fn name(&self) -> &'static str {
+        "dropout"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, width) = layout.shape().dims2()?;
+        if rows != self.0.rows() {
+            candle_core::bail!("dropout: {rows} rows, drawn for {}", self.0.rows());
+        }
+        let (begin, end) =
+            layout.contiguous_offsets().ok_or(Error::RequiresContiguous { op: "dropout" })?;
+        let mut x = storage.as_slice::<f32>()?[begin..end].to_vec();
+        self.0.apply(&mut x, width);
+        Ok((CpuStorage::F32(x), (rows, width).into()))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let mut grad = grad.flatten_all()?.to_vec1()?;
+        self.0.apply(&mut grad, x.dim(1)?);
+        Tensor::from_vec(grad, x.shape(), &Device::Cpu).map(Some)
     }
 }
 

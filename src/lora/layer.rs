@@ -1,7 +1,4 @@
-//! The arithmetic of one adapted layer, in f32, and its initialisation.
-
-use super::{Adapter, LoraConfig, LoraError};
-use crate::stats::random::Mt19937;
+//! The plain definition of one adapted layer, in f32: what [`super::Branch`] is checked against.
 
 /// The two matrices of one module and their scaling.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +11,8 @@ pub struct LowRank {
     pub rank: usize,
     /// s, which multiplies B(A(x)).
     pub scaling: f64,
+    /// DoRA's magnitude of each output, `[outputs]`.
+    pub magnitude: Option<Vec<f32>>,
 }
 
 /// Gradients of one adapted layer; the base layer's own gradient of `x` is not in it.
@@ -38,7 +37,7 @@ impl LowRank {
         self.b.len() / self.rank
     }
 
-    /// Adds s · B(A(x)) to `y`, the base layer's result.
+    /// Adds s · B(A(x)) to `y`, the base layer's result. Magnitudes are left aside.
     ///
     /// `x: [t, inputs]` after dropout, `y: [t, outputs]`. Sums in f32, in order; s multiplies last.
     ///
@@ -49,7 +48,7 @@ impl LowRank {
         let low = times_transposed(x, &self.a, self.inputs());
         let delta = times_transposed(&low, &self.b, self.rank);
         assert_eq!(delta.len(), y.len(), "[t, outputs]");
-        let scaling = narrow(self.scaling);
+        let scaling = self.factor();
         y.iter_mut().zip(delta).for_each(|(y, delta)| *y += delta * scaling);
     }
 
@@ -59,7 +58,7 @@ impl LowRank {
     ///
     /// If the lengths disagree.
     pub fn backward(&self, x: &[f32], g: &[f32]) -> Gradients {
-        let scaling = narrow(self.scaling);
+        let scaling = self.factor();
         let g: Vec<f32> = g.iter().map(|g| g * scaling).collect();
         let low = times_transposed(x, &self.a, self.inputs());
         let grad_low = times(&g, &self.b, self.outputs(), self.rank);
@@ -70,59 +69,16 @@ impl LowRank {
         }
     }
 
-    /// Returns s · B · A, `[outputs, inputs]`: what merging adds to the base weight.
-    pub fn delta(&self) -> Vec<f32> {
-        let scaling = narrow(self.scaling);
-        let mut delta = times(&self.b, &self.a, self.rank, self.inputs());
-        delta.iter_mut().for_each(|x| *x *= scaling);
-        delta
+    /// Returns the number of trained values.
+    pub fn parameters(&self) -> usize {
+        self.a.len() + self.b.len() + self.magnitude.as_ref().map_or(0, Vec::len)
     }
 
-    /// Adds [`Self::delta`] to a base weight, `[outputs, inputs]`.
-    ///
-    /// Returns whether every element is finite; the weight is changed all the same.
-    #[must_use]
-    pub fn merge(&self, weight: &mut [f32]) -> bool {
-        weight.iter_mut().zip(self.delta()).for_each(|(w, delta)| *w += delta);
-        weight.iter().all(|w| w.is_finite())
+    /// Returns s as the f32 that torch multiplies by.
+    #[expect(clippy::cast_possible_truncation, reason = "torch multiplies by the nearest f32")]
+    pub(super) fn factor(&self) -> f32 {
+        self.scaling as f32
     }
-
-    /// Takes [`Self::delta`] off a merged weight; off by the roundings of both sums.
-    pub fn unmerge(&self, weight: &mut [f32]) {
-        weight.iter_mut().zip(self.delta()).for_each(|(w, delta)| *w -= delta);
-    }
-}
-
-/// Returns a fresh adapter for modules `(name, outputs, inputs, rank)` in the order PEFT meets them,
-/// with the draws of `torch.manual_seed(seed)`.
-///
-/// A is uniform in ±1/sqrt(inputs), B is zero. PEFT draws A and B once as plain layers, then A again:
-/// the first draws are consumed here too.
-///
-/// # Errors
-///
-/// [`LoraError::Pattern`].
-///
-/// Source: PEFT 0.21.2, `LoraLayer.update_layer` and `reset_lora_parameters`, bit for bit.
-pub fn initialize(
-    config: &LoraConfig,
-    modules: &[(&str, usize, usize, usize)],
-    seed: u64,
-) -> Result<Adapter, LoraError> {
-    let mut generator = Mt19937::new(seed);
-    let modules = modules
-        .iter()
-        .map(|&(name, outputs, inputs, rank)| {
-            for _ in 0..rank * inputs + outputs * rank {
-                generator.next_u32();
-            }
-            let bound = narrow(3_f64.sqrt() * ((2.0_f64 / 6.0).sqrt() / (inputs as f64).sqrt()));
-            let a = (0..rank * inputs).map(|_| generator.uniform(-bound, bound)).collect();
-            let (b, scaling) = (vec![0.0; outputs * rank], config.scaling(name)?);
-            Ok((name.to_owned(), LowRank { a, b, rank, scaling }))
-        })
-        .collect::<Result<_, LoraError>>()?;
-    Ok(Adapter { config: config.clone(), modules })
 }
 
 /// `x · wᵀ`: `x: [t, k]`, `w: [n, k]`.
@@ -151,9 +107,4 @@ fn transposed_times(x: &[f32], y: &[f32], m: usize, n: usize) -> Vec<f32> {
         }
     }
     out
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "torch multiplies by the nearest f32")]
-fn narrow(value: f64) -> f32 {
-    value as f32
 }

@@ -9,17 +9,44 @@
 mod branch;
 mod config;
 mod dropout;
+mod fields;
 mod files;
+mod initial;
 mod layer;
+mod merge;
+mod targets;
 
-pub use branch::{Attach, BaseLayer, Branch};
-pub use config::{Layers, LoraConfig, Targets};
+pub use branch::{Attach, BaseLayer, BaseRows, Branch};
+pub use config::{Initial, LoraConfig, OneOrMany, Patterns, Targets, TrainedBias};
 pub use dropout::Draw;
-pub use files::Adapter;
-use files::parameter_name;
-pub use layer::{Gradients, LowRank, initialize};
+use files::Part;
+pub use files::{Adapter, NamedTensor, Whole};
+pub use initial::{Target, initialize};
+pub use layer::{Gradients, LowRank};
+pub use merge::Merger;
 
 use std::path::PathBuf;
+
+use crate::kernels::matrix::{Matrix, WeightType};
+
+/// The embedding's module.
+pub const EMBEDDING_MODULE: &str = "model.embed_tokens";
+/// The output matrix's module.
+pub const HEAD_MODULE: &str = "lm_head";
+
+fn packed(values: &[f32], outputs: usize, inputs: usize) -> Matrix {
+    let mut matrix = Matrix::zeros(WeightType::F32, outputs, inputs);
+    matrix.set_rows(0, values);
+    matrix
+}
+
+fn unpacked(matrix: &Matrix) -> Vec<f32> {
+    let mut values = vec![0.0; matrix.outputs() * matrix.inputs()];
+    for (row, out) in values.chunks_mut(matrix.inputs()).enumerate() {
+        matrix.row(row, out);
+    }
+    values
+}
 
 /// Why an adapter cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +79,19 @@ pub enum LoraError {
     /// A setting that this program does not compute.
     #[error("`{0}` is not supported")]
     Unsupported(String),
+    /// The settings do not say what kind of adapter it is.
+    #[error("`peft_type` is missing: these are no settings of an adapter")]
+    NoType,
+    /// The adapter was trained beside a base whose weights had been changed.
+    #[error(
+        "`init_lora_weights` is {0}: the adapter belongs to a base whose weights were changed \
+         when it began, and that base is not stored; convert it with PEFT's \
+         `path_initial_model_for_weight_conversion` first"
+    )]
+    ChangedBase(String),
+    /// Two settings that PEFT does not allow together.
+    #[error("`{0}` does not go with {1}")]
+    Conflict(&'static str, &'static str),
     /// A value that makes no sense.
     #[error("`{field}` is {value}")]
     Value {
@@ -74,7 +114,8 @@ pub enum LoraError {
     /// The file holds no adapter: what scripts wrote that filtered the weights twice.
     #[error(
         "{} holds no adapter weights (443 bytes of nothing are what saving twice through a replaced \
-         `state_dict` leaves); the adapter was lost when it was saved", path.display()
+         `state_dict` leaves, empty tensors what saving shards that were not gathered leaves); the \
+         adapter was lost when it was saved", path.display()
     )]
     Empty {
         /// The file.
@@ -110,6 +151,36 @@ pub enum LoraError {
         /// Outputs and inputs of the adapter's.
         got: [usize; 2],
     },
+    /// A tensor that replaces one of the base, which its settings do not name or the network lacks.
+    #[error("the adapter holds `{0}` in full, which its settings do not name or the network lacks")]
+    ExtraTensor(String),
+    /// A tensor that the settings say is trained whole is not in the file.
+    #[error("the settings say that `{0}` is trained whole, but the adapter does not hold it")]
+    MissingTensor(String),
+    /// A tensor that replaces one of the base has another shape.
+    #[error("`{name}` is {expected:?} in the network, {got:?} in the adapter")]
+    WholeShape {
+        /// The tensor, by its name in a checkpoint.
+        name: String,
+        /// The network's.
+        expected: Vec<usize>,
+        /// The adapter's.
+        got: Vec<usize>,
+    },
+    /// The vocabulary was enlarged, but only half of what that needs was saved.
+    #[error(
+        "the adapter enlarges the vocabulary to {rows} tokens but does not hold `{missing}` in full: \
+         what the new rows of the base were is lost"
+    )]
+    Enlarged {
+        /// Tokens.
+        rows: usize,
+        /// The tensor.
+        missing: &'static str,
+    },
+    /// The network has an adapter already.
+    #[error("the network has an adapter already")]
+    Attached,
     /// A merged weight is not a number.
     #[error("the merged weight of `{0}` holds a value that is not finite")]
     NotFinite(String),

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use medharness::lora::{Adapter, LoraConfig, LoraError, initialize};
+use medharness::lora::{Adapter, LoraConfig, LoraError, Merger, Target, initialize};
 use safetensors::SafeTensors;
 
 const CASES: [&str; 5] = ["plain", "rslora", "patterns", "all-linear", "one-layer"];
@@ -69,7 +69,7 @@ fn initial_matrices_have_the_bits_of_peft() {
         let sizes: Vec<_> = modules
             .iter()
             .filter(|(name, ..)| chosen.contains(&&**name))
-            .map(|(name, outputs, inputs)| (&**name, *outputs, *inputs, config.rank(name).unwrap()))
+            .map(|(module, outputs, inputs)| Target { module, outputs: *outputs, inputs: *inputs })
             .collect();
         let adapter = initialize(&config, &sizes, 0).unwrap();
         for (name, low) in &adapter.modules {
@@ -111,9 +111,10 @@ fn forward_gradients_and_merge_equal_peft() {
         }
         close(&format!("{case} grad x"), &grad_x, &get("grad_x").unwrap());
         let mut merged = weight.clone();
-        assert!(low.merge(&mut merged));
+        let merger = Merger::new("model.layers.0.self_attn.q_proj", low);
+        let norms = merger.merge(0, &mut merged);
         close(&format!("{case} merged"), &merged, &get("merged").unwrap());
-        low.unmerge(&mut merged);
+        merger.unmerge(0, &mut merged, &norms);
         close(&format!("{case} unmerged"), &merged, &get("unmerged").unwrap());
     }
     assert_eq!(compared, 4);
@@ -155,12 +156,30 @@ fn empty_adapter_and_unsupported_settings_are_refused_by_name() {
     let error = Adapter::read(scratch.path()).unwrap_err();
     assert!(error.to_string().contains("443 bytes"), "{error}");
     for (field, message) in [
-        ("\"use_dora\": true", "`use_dora true` is not supported"),
-        ("\"bias\": \"all\"", "`bias \"all\"` is not supported"),
-        ("\"modules_to_save\": [\"lm_head\"]", "`modules_to_save [\"lm_head\"]` is not supported"),
+        ("\"lora_bias\": true", "`lora_bias true` is not supported"),
+        ("\"use_qalora\": true", "`use_qalora true` is not supported"),
+        ("\"layer_replication\": [[0, 1]]", "`layer_replication [[0,1]]` is not supported"),
+        ("\"task_type\": \"SEQ_CLS\"", "`task_type SEQ_CLS` is not supported"),
+        ("\"init_lora_weights\": \"new\"", "`init_lora_weights new` is not supported"),
         ("\"r\": 0", "`r` is 0"),
+        ("\"lora_dropout\": 1.5", "`lora_dropout` is 1.5"),
+        (
+            "\"target_modules\": \"all-linear\", \"layers_to_transform\": 1",
+            "`layers_to_transform` does not go with a target_modules that is one text",
+        ),
+        ("\"layers_pattern\": \"h\"", "`layers_pattern` does not go with no layers_to_transform"),
     ] {
         let text = format!("{{\"peft_type\": \"LORA\", {field}}}");
         assert_eq!(LoraConfig::parse(&text).unwrap_err().to_string(), message);
     }
+    for method in ["pissa", "pissa_niter_4", "olora", "corda", "loftq", "lora_ga"] {
+        let text = format!("{{\"peft_type\": \"LORA\", \"init_lora_weights\": \"{method}\"}}");
+        let error = LoraConfig::parse(&text).unwrap_err();
+        assert!(matches!(&error, LoraError::ChangedBase(name) if name == method));
+        assert!(error.to_string().contains("that base is not stored"), "{error}");
+    }
+    assert!(matches!(LoraConfig::parse("{}"), Err(LoraError::NoType)));
+    let other = "{\"peft_type\": \"IA3\"}";
+    let message = "`peft_type IA3` is not supported";
+    assert_eq!(LoraConfig::parse(other).unwrap_err().to_string(), message);
 }

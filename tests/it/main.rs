@@ -44,6 +44,7 @@ mod llama_support;
 mod llama_synth;
 mod lora;
 mod lora_branch;
+mod lora_networks;
 mod miniature;
 mod overlap;
 mod protocol;

@@ -5,6 +5,7 @@
 //! [`Checkpoint::notes`]. Tensors are read from the opened files some rows at a time, so that
 //! loading needs no memory beyond the weights in their target format and one piece of a tensor.
 
+mod adapter;
 mod file;
 mod index;
 mod int8;
@@ -25,6 +26,7 @@ use crate::{
     kernels::matrix::WeightType,
     quant::{OUTLIER_THRESHOLD, dequantize_rows},
 };
+pub use adapter::{adapter_weights_file, read_adapter};
 pub use file::Stored;
 use file::WeightFile;
 

@@ -12,6 +12,8 @@ const SHIFT: usize = 397;
 pub struct Mt19937 {
     words: [u32; SIZE],
     next: usize,
+    /// The second normal value of a pair.
+    spare_normal: Option<f64>,
 }
 
 impl Mt19937 {
@@ -23,7 +25,7 @@ impl Mt19937 {
             let before = words[index - 1];
             words[index] = (before ^ before >> 30).wrapping_mul(1_812_433_253).wrapping_add(step);
         }
-        Self { words, next: SIZE }
+        Self { words, next: SIZE, spare_normal: None }
     }
 
     fn refill(&mut self) {
@@ -63,6 +65,53 @@ impl Mt19937 {
         unit.mul_add(high - low, low)
     }
 
+    /// Returns `n` values as `normal_(0, deviation)` draws f32 on the CPU: Box-Muller on blocks of 16
+    /// uniform draws, below 16 values one pair at a time.
+    ///
+    /// The draws are torch's; values differ from its vectorised functions by a few units in the
+    /// last place.
+    pub fn normals(&mut self, n: usize, deviation: f32) -> Vec<f32> {
+        const BLOCK: usize = 16;
+        if n < BLOCK {
+            return self.few_normals(n, deviation);
+        }
+        let mut values: Vec<f32> = (0..n).map(|_| self.uniform(0.0, 1.0)).collect();
+        for block in values.chunks_exact_mut(BLOCK) {
+            box_muller(block, deviation);
+        }
+        if !n.is_multiple_of(BLOCK) {
+            // The last block is drawn anew, over the end of the one before.
+            let last = &mut values[n - BLOCK..];
+            last.iter_mut().for_each(|value| *value = self.uniform(0.0, 1.0));
+            box_muller(last, deviation);
+        }
+        values
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "torch draws in f64 and stores f32")]
+    fn few_normals(&mut self, n: usize, deviation: f32) -> Vec<f32> {
+        let mut values = Vec::with_capacity(n);
+        while values.len() < n {
+            let normal = match self.spare_normal.take() {
+                Some(normal) => normal,
+                None => {
+                    let (turn, size) = (self.uniform_f64(), self.uniform_f64());
+                    let radius = (-2.0 * libm::log1p(-size)).sqrt();
+                    let angle = std::f64::consts::TAU * turn;
+                    self.spare_normal = Some(radius * libm::sin(angle));
+                    radius * libm::cos(angle)
+                }
+            };
+            values.push((normal * f64::from(deviation)) as f32);
+        }
+        values
+    }
+
+    /// A value in [0, 1) of 53 random bits.
+    fn uniform_f64(&mut self) -> f64 {
+        (self.next_u64() & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64
+    }
+
     /// Returns `torch.randperm(n)`.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
@@ -71,6 +120,17 @@ impl Mt19937 {
             order.swap(first, first + usize::try_from(offset).expect("below n, a usize"));
         }
         order
+    }
+}
+
+/// Makes 16 uniform values normal: the first eight are radii, the others angles.
+fn box_muller(block: &mut [f32], deviation: f32) {
+    let (radii, angles) = block.split_at_mut(8);
+    for (radius, angle) in radii.iter_mut().zip(angles) {
+        let size = (-2.0 * libm::logf(1.0 - *radius)).sqrt();
+        let turn = std::f32::consts::TAU * *angle;
+        *radius = size * libm::cosf(turn) * deviation;
+        *angle = size * libm::sinf(turn) * deviation;
     }
 }
 
