@@ -3,6 +3,7 @@
 //! Two tables: [`float`] for the network in floats, [`int8`] for LLM.int8(). Each picks its fastest
 //! set within [`Level::limit`]; [`set_name`] names both in run records.
 
+pub mod attention;
 pub mod float;
 pub mod int8;
 pub mod matrix;

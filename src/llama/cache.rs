@@ -10,13 +10,24 @@ use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
 use super::{Config, NetworkError, ops};
-use crate::kernels::float::KeyValues;
+use crate::kernels::attention::{Heads, Keys, Part, Scratch, Values, attend};
 
-/// Keys and values of one layer, `[positions, kv heads * head width]` each.
-#[derive(Debug, Clone, Default)]
+/// Keys and values of one layer.
+#[derive(Debug, Clone)]
 struct Layer {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Keys,
+    values: Values,
+}
+
+impl Layer {
+    fn new(heads: Heads) -> Self {
+        Self { keys: Keys::new(heads.kv_width()), values: Values::new(heads) }
+    }
+
+    /// Returns an empty layer of the same widths.
+    fn emptied(&self) -> Self {
+        Self { keys: self.keys.emptied(), values: self.values.emptied() }
+    }
 }
 
 /// The cache of one sequence.
@@ -29,10 +40,15 @@ pub struct Sequence {
     own_len: usize,
 }
 
+/// Returns how a network's rows divide into heads.
+fn heads(config: &Config) -> Heads {
+    Heads { query: config.heads, kv: config.kv_heads, width: config.head_dim }
+}
+
 impl Sequence {
     /// Returns an empty sequence for a network.
     pub fn new(config: &Config) -> Self {
-        Self { layers: vec![Layer::default(); config.layers], ..Self::default() }
+        Self { layers: vec![Layer::new(heads(config)); config.layers], ..Self::default() }
     }
 
     /// Returns a sequence that continues `prefix`, sharing its positions.
@@ -40,7 +56,7 @@ impl Sequence {
         Self {
             prefix: Some(Arc::clone(prefix)),
             prefix_len: prefix.len(),
-            layers: vec![Layer::default(); prefix.layers.len()],
+            layers: prefix.layers.iter().map(Layer::emptied).collect(),
             own_len: 0,
         }
     }
@@ -57,22 +73,22 @@ impl Sequence {
 
     /// Returns the bytes of keys and values that one position takes.
     pub fn position_bytes(config: &Config) -> usize {
-        2 * config.layers * config.kv_heads * config.head_dim * size_of::<f32>()
+        let keys = heads(config).kv_width() * size_of::<f32>();
+        config.layers * (keys + Values::position_bytes(heads(config)))
     }
 
     /// Returns the bytes held by this sequence itself, without what it shares.
     pub fn own_bytes(&self) -> usize {
-        let held = |layer: &Layer| layer.keys.capacity() + layer.values.capacity();
-        self.layers.iter().map(held).sum::<usize>() * size_of::<f32>()
+        self.layers.iter().map(|layer| layer.keys.bytes() + layer.values.bytes()).sum()
     }
 
     /// Appends the keys and values of `layer`, shared first: the parts to attend to.
-    fn parts<'a>(&'a self, layer: usize, kv_width: usize, parts: &mut Vec<KeyValues<'a>>) {
+    fn parts<'a>(&'a self, layer: usize, parts: &mut Vec<Part<'a>>) {
         if let Some(prefix) = &self.prefix {
-            prefix.parts(layer, kv_width, parts);
+            prefix.parts(layer, parts);
         }
         let Layer { keys, values } = &self.layers[layer];
-        parts.push(KeyValues { keys, values, stride: kv_width, len: keys.len() / kv_width });
+        parts.push(Part { keys, values, len: keys.len() });
     }
 }
 
@@ -88,7 +104,7 @@ pub struct Piece<'a> {
 /// The pieces of one forward pass.
 pub(super) struct Pieces<'a, 'b> {
     pub(super) pieces: &'a mut [Piece<'b>],
-    pub(super) heads: ops::Heads,
+    pub(super) heads: Heads,
 }
 
 impl Pieces<'_, '_> {
@@ -102,44 +118,41 @@ impl Pieces<'_, '_> {
         k: &Tensor,
         v: &Tensor,
     ) -> Result<Tensor, NetworkError> {
-        let (width, kv_width) =
-            (self.heads.query * self.heads.width, self.heads.kv * self.heads.width);
+        let (heads, width, kv_width) =
+            (self.heads, self.heads.query_width(), self.heads.kv_width());
         let flat = |x: &Tensor| x.flatten_all()?.to_vec1::<f32>();
         let (queries, keys, values) = (flat(q)?, flat(k)?, flat(v)?);
-        let mut row = 0;
+        let mut keys = keys.chunks_exact(kv_width);
+        let mut values = values.chunks_exact(kv_width);
         for piece in &mut *self.pieces {
-            let rows = row * kv_width..(row + piece.tokens.len()) * kv_width;
             let cache = &mut piece.sequence.layers[layer];
-            cache.keys.extend_from_slice(&keys[rows.clone()]);
-            cache.values.extend_from_slice(&values[rows]);
-            row += piece.tokens.len();
-        }
-        let mut parts = Vec::new();
-        // For each row, its piece's parts and how many of the last part's positions it sees.
-        let mut rows = Vec::with_capacity(row);
-        for piece in &*self.pieces {
-            let from = parts.len();
-            piece.sequence.parts(layer, kv_width, &mut parts);
-            let before = piece.sequence.own_len;
-            rows.extend((0..piece.tokens.len()).map(|i| (from..parts.len(), before + i + 1)));
+            cache.keys.extend(keys.by_ref().take(piece.tokens.len()));
+            cache.values.extend(values.by_ref().take(piece.tokens.len()));
         }
         let mut out = vec![0.0; queries.len()];
-        let heads = self.heads;
-        let attend = |(scores, log_sums): &mut (Vec<f32>, Vec<f32>),
-                      (row, out): (usize, &mut [f32])| {
-            let (range, own) = &rows[row];
-            let mut seen = parts[range.clone()].to_vec();
-            if let Some(last) = seen.last_mut() {
-                last.len = *own;
+        let mut tasks = Vec::new();
+        let (mut queries, mut left) = (&*queries, &mut *out);
+        for piece in &*self.pieces {
+            let mut parts = Vec::new();
+            piece.sequence.parts(layer, &mut parts);
+            let (parts, mut seen) = (Arc::new(parts), piece.sequence.len() + 1);
+            for rows in piece.tokens.chunks(ops::QUERY_ROWS).map(<[u32]>::len) {
+                let (own, rest) = left.split_at_mut(rows * width);
+                let (own_queries, rest_queries) = queries.split_at(rows * width);
+                (left, queries) = (rest, rest_queries);
+                tasks.push((own_queries, seen, Arc::clone(&parts), own));
+                seen += rows;
             }
-            let query = &queries[row * width..][..width];
-            ops::attend_row(heads, query, &seen, scores, out, log_sums);
+        }
+        let attend = |(scratch, log_sums): &mut (Scratch, Vec<f32>), task| {
+            let (queries, seen, parts, out): (&[f32], usize, Arc<Vec<Part<'_>>>, &mut [f32]) = task;
+            log_sums.resize(out.len() / width * heads.query, 0.0);
+            attend(heads, queries, seen, &parts, scratch, out, log_sums);
         };
-        let scratch = || (Vec::new(), vec![0.0; heads.query]);
-        if row == 1 {
-            attend(&mut scratch(), (0, &mut out));
-        } else {
-            out.par_chunks_mut(width).enumerate().for_each_init(scratch, attend);
+        let scratch = || (Scratch::default(), Vec::new());
+        match tasks.len() {
+            1 => tasks.into_iter().for_each(|task| attend(&mut scratch(), task)),
+            _ => tasks.into_par_iter().for_each_init(scratch, attend),
         }
         Ok(Tensor::from_vec(out, q.shape(), &Device::Cpu)?)
     }

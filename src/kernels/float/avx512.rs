@@ -7,7 +7,7 @@ use std::arch::x86_64::{
 
 use half::{bf16, f16};
 
-use super::{AttendBackward, Kernels, KeyValues, LANES, Level, scalar};
+use super::{Kernels, LANES, Level, scalar};
 
 /// Returns the AVX-512 set, or `None` where the CPU lacks AVX-512F.
 pub(super) fn kernels() -> Option<Kernels> {
@@ -22,9 +22,9 @@ pub(super) fn kernels() -> Option<Kernels> {
             // SAFETY: as above.
             tile_bf16: |rows, x, w, acc| unsafe { tile_bf16(rows, x, w, acc) },
             // SAFETY: as above.
-            attend: |q, parts, scale, scores, out| unsafe { attend(q, parts, scale, scores, out) },
+            softmax: |scores| unsafe { softmax(scores) },
             // SAFETY: as above.
-            attend_backward: |input, q, k, v| unsafe { attend_backward(input, q, k, v) },
+            exp_scaled: |x, factor, shift| unsafe { exp_scaled(x, factor, shift) },
             // SAFETY: as above.
             rms_norm: |x, w, eps, out| unsafe { rms_norm(x, w, eps, out) },
             // SAFETY: as above.
@@ -107,19 +107,13 @@ tile!(tile_f16, tile_f16_fixed, f16, load_f16);
 tile!(tile_bf16, tile_bf16_fixed, bf16, load_bf16);
 
 #[target_feature(enable = "avx512f,fma")]
-fn attend(
-    query: &[f32],
-    parts: &[KeyValues<'_>],
-    scale: f32,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) -> f32 {
-    scalar::attend(query, parts, scale, scores, out)
+fn softmax(scores: &mut [f32]) -> (f32, f32) {
+    scalar::softmax(scores)
 }
 
 #[target_feature(enable = "avx512f,fma")]
-fn attend_backward(input: &AttendBackward<'_>, q: &mut [f32], k: &mut [f32], v: &mut [f32]) {
-    scalar::attend_backward(input, q, k, v);
+fn exp_scaled(x: &mut [f32], factor: f32, shift: f32) {
+    scalar::exp_scaled(x, factor, shift);
 }
 
 #[target_feature(enable = "avx512f,fma")]

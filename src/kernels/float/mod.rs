@@ -28,22 +28,6 @@ pub const TILE_ROWS: [usize; 5] = [12, 8, 4, 2, 1];
 /// Adds to each row of `acc` the product of that row of `x` with a panel of weights.
 pub type Tile<W> = fn(rows: usize, x: &[f32], w: &[W], acc: &mut [[f32; LANES]]);
 
-/// See [`Kernels::attend`].
-type Attend = fn(&[f32], &[KeyValues<'_>], f32, &mut Vec<f32>, &mut [f32]) -> f32;
-
-/// Keys and values of one head, one row per position, `stride` apart.
-#[derive(Debug, Clone, Copy)]
-pub struct KeyValues<'a> {
-    /// First key and those behind it: row `j` is `keys[j * stride..][..d]`.
-    pub keys: &'a [f32],
-    /// Values, laid out as the keys.
-    pub values: &'a [f32],
-    /// Distance between the rows of two positions.
-    pub stride: usize,
-    /// Number of positions.
-    pub len: usize,
-}
-
 /// One implementation of every kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernels {
@@ -54,28 +38,11 @@ pub struct Kernels {
     tile_f32: Tile<f32>,
     tile_f16: Tile<f16>,
     tile_bf16: Tile<bf16>,
-    attend: Attend,
-    attend_backward: fn(&AttendBackward<'_>, &mut [f32], &mut [f32], &mut [f32]),
+    softmax: fn(&mut [f32]) -> (f32, f32),
+    exp_scaled: fn(&mut [f32], f32, f32),
     rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
     swiglu: fn(&[f32], &[f32], &mut [f32]),
     log_sum_exp: fn(&[f32]) -> f64,
-}
-
-/// What [`Kernels::attend_backward`] reads: one query of one head and what it attended to.
-#[derive(Debug, Clone, Copy)]
-pub struct AttendBackward<'a> {
-    /// The query, `[d]`.
-    pub query: &'a [f32],
-    /// Keys and values it saw.
-    pub seen: KeyValues<'a>,
-    /// What [`Kernels::attend`] returned for it.
-    pub log_sum: f32,
-    /// Factor of the scores.
-    pub scale: f32,
-    /// The output it gave, `[d]`.
-    pub out: &'a [f32],
-    /// Gradient of that output, `[d]`.
-    pub grad: &'a [f32],
 }
 
 impl Kernels {
@@ -99,8 +66,8 @@ impl Kernels {
             tile_f32: scalar::tile,
             tile_f16: scalar::tile,
             tile_bf16: scalar::tile,
-            attend: scalar::attend,
-            attend_backward: scalar::attend_backward,
+            softmax: scalar::softmax,
+            exp_scaled: scalar::exp_scaled,
             rms_norm: scalar::rms_norm,
             swiglu: scalar::swiglu,
             log_sum_exp: scalar::log_sum_exp,
@@ -128,39 +95,16 @@ impl Kernels {
         W::tile(self)(rows, x, w, acc);
     }
 
-    /// Attends from one query to every key of `parts`, in their order, and returns the natural
-    /// logarithm of the sum of exponentials of the scores.
+    /// Replaces scores by `e^(score - highest)`; returns the highest and the sum of the results.
     ///
-    /// `out = sum_j softmax(scale * q.k)_j * v_j`; `query` and `out` are `[d]`. `scores` is
-    /// scratch. No matrix of scores is kept beyond this one query.
-    ///
-    /// # Panics
-    ///
-    /// If there is no key, or the lengths disagree.
-    pub fn attend(
-        &self,
-        query: &[f32],
-        parts: &[KeyValues<'_>],
-        scale: f32,
-        scores: &mut Vec<f32>,
-        out: &mut [f32],
-    ) -> f32 {
-        assert!(parts.iter().any(|part| part.len > 0), "attention needs a key");
-        assert_eq!(query.len(), out.len(), "attend: head width");
-        (self.attend)(query, parts, scale, scores, out)
+    /// The sum runs in 16 interleaved parts.
+    pub fn softmax(&self, scores: &mut [f32]) -> (f32, f32) {
+        (self.softmax)(scores)
     }
 
-    /// Adds the gradients of one query's attention to those of the query, the keys and the values.
-    ///
-    /// `grad_query: [d]`; `grad_keys` and `grad_values` are laid out as the keys.
-    pub fn attend_backward(
-        &self,
-        input: &AttendBackward<'_>,
-        grad_query: &mut [f32],
-        grad_keys: &mut [f32],
-        grad_values: &mut [f32],
-    ) {
-        (self.attend_backward)(input, grad_query, grad_keys, grad_values);
+    /// Replaces each element by `e^(factor * x - shift)`.
+    pub fn exp_scaled(&self, x: &mut [f32], factor: f32, shift: f32) {
+        (self.exp_scaled)(x, factor, shift);
     }
 
     /// Writes `w * (x / sqrt(mean(x^2) + eps))` for one row.

@@ -3,7 +3,7 @@
 //! The bodies are inlined into the wider sets, which compile them for their instruction set.
 //! A sum over a row runs in [`ACCUMULATORS`] interleaved partial sums, folded by halves.
 
-use super::{AttendBackward, KeyValues, LANES, Weight};
+use super::{LANES, Weight};
 
 /// Interleaved partial sums of a dot product.
 const ACCUMULATORS: usize = 16;
@@ -48,14 +48,6 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(sums)
 }
 
-/// Adds `factor * x` to `acc`.
-#[inline(always)]
-fn add_scaled(acc: &mut [f32], factor: f32, x: &[f32]) {
-    for (acc, x) in acc.iter_mut().zip(x) {
-        *acc = factor.mul_add(*x, *acc);
-    }
-}
-
 /// Returns `e^x` within 2 units in the last place; 0 below -87.3, infinity above 88.7, NaN for NaN.
 ///
 /// Our own, because the C library's differs between machines.
@@ -90,66 +82,37 @@ pub fn exp(x: f32) -> f32 {
     }
 }
 
-/// See [`Kernels::attend`](super::Kernels::attend).
+/// See [`Kernels::softmax`](super::Kernels::softmax).
 #[inline(always)]
-pub fn attend(
-    query: &[f32],
-    parts: &[KeyValues<'_>],
-    scale: f32,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) -> f32 {
-    let d = query.len();
-    scores.clear();
-    let mut highest = f32::NEG_INFINITY;
-    for part in parts {
-        for j in 0..part.len {
-            let score = dot(query, &part.keys[j * part.stride..][..d]) * scale;
-            highest = highest.max(score);
-            scores.push(score);
+pub fn softmax(scores: &mut [f32]) -> (f32, f32) {
+    let mut highest = [f32::NEG_INFINITY; ACCUMULATORS];
+    let (chunks, tail) = scores.as_chunks::<ACCUMULATORS>();
+    for chunk in chunks.iter().map(|chunk| &chunk[..]).chain([tail]) {
+        for (highest, score) in highest.iter_mut().zip(chunk) {
+            *highest = if *score > *highest { *score } else { *highest };
         }
     }
-    for score in scores.iter_mut() {
+    let highest = highest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0; ACCUMULATORS];
+    let (chunks, tail) = scores.as_chunks_mut::<ACCUMULATORS>();
+    for chunk in chunks {
+        for i in 0..ACCUMULATORS {
+            chunk[i] = exp(chunk[i] - highest);
+            sums[i] += chunk[i];
+        }
+    }
+    for (sum, score) in sums.iter_mut().zip(tail) {
         *score = exp(*score - highest);
+        *sum += *score;
     }
-    let mut sum = 0.0;
-    for score in scores.iter() {
-        sum += score;
-    }
-    out.fill(0.0);
-    let mut weights = scores.iter();
-    for part in parts {
-        for (j, weight) in (0..part.len).zip(&mut weights) {
-            add_scaled(out, *weight, &part.values[j * part.stride..][..d]);
-        }
-    }
-    let inverse = 1.0 / sum;
-    for value in out.iter_mut() {
-        *value *= inverse;
-    }
-    highest + libm::logf(sum)
+    (highest, fold(sums))
 }
 
-/// See [`Kernels::attend_backward`](super::Kernels::attend_backward).
+/// See [`Kernels::exp_scaled`](super::Kernels::exp_scaled).
 #[inline(always)]
-pub fn attend_backward(
-    input: &AttendBackward<'_>,
-    grad_query: &mut [f32],
-    grad_keys: &mut [f32],
-    grad_values: &mut [f32],
-) {
-    let AttendBackward { query, seen, log_sum, scale, out, grad } = *input;
-    let d = query.len();
-    // With p the softmax and o the output: ds_j = p_j * (g . v_j - g . o).
-    let mean = dot(grad, out);
-    for j in 0..seen.len {
-        let row = j * seen.stride..j * seen.stride + d;
-        let (key, value) = (&seen.keys[row.clone()], &seen.values[row.clone()]);
-        let p = exp(dot(query, key).mul_add(scale, -log_sum));
-        let ds = p * (dot(grad, value) - mean) * scale;
-        add_scaled(&mut grad_values[row.clone()], p, grad);
-        add_scaled(&mut grad_keys[row], ds, query);
-        add_scaled(grad_query, ds, key);
+pub fn exp_scaled(x: &mut [f32], factor: f32, shift: f32) {
+    for x in x {
+        *x = exp(x.mul_add(factor, -shift));
     }
 }
 

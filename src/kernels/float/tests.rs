@@ -55,37 +55,22 @@ fn special_values_pass_through_every_set() {
 #[test]
 fn row_kernels_of_every_set_equal_scalar_bit_for_bit() {
     for d in [1, 4, 15, 16, 64, 65] {
-        let (q, k, v) = (values(1, d), values(2, 9 * d), values(3, 9 * d));
-        let seen = KeyValues { keys: &k, values: &v, stride: d, len: 9 };
-        let (mut want, mut scores) = (vec![0.0; d], Vec::new());
-        let want_sum = scalar::attend(&q, &[seen], 0.3, &mut scores, &mut want);
-        let grad = values(4, d);
-        let input = AttendBackward {
-            query: &q,
-            seen,
-            log_sum: want_sum,
-            scale: 0.3,
-            out: &want,
-            grad: &grad,
-        };
-        type Run<'a> = &'a dyn Fn(&mut [f32], &mut [f32], &mut [f32]);
-        let backward = |run: Run<'_>| {
-            let mut grads = (vec![0.1; d], vec![0.2; 9 * d], vec![0.3; 9 * d]);
-            run(&mut grads.0, &mut grads.1, &mut grads.2);
-            grads
-        };
-        let want_grads = backward(&|q, k, v| scalar::attend_backward(&input, q, k, v));
+        let (q, k) = (values(1, d), values(2, 9 * d));
+        let (mut weights, mut powers) = (k.clone(), k.clone());
+        let sums = scalar::softmax(&mut weights);
+        scalar::exp_scaled(&mut powers, 0.3, 1.5);
         let mut normed = vec![0.0; d];
         scalar::rms_norm(&q, &k[..d], 1e-5, &mut normed);
         let mut gated = vec![0.0; d];
         scalar::swiglu(&q, &k[..d], &mut gated);
         for kernels in Kernels::available() {
             let mut out = vec![0.0; d];
-            let sum = kernels.attend(&q, &[seen], 0.3, &mut scores, &mut out);
-            assert_eq!(sum.to_bits(), want_sum.to_bits());
-            assert_eq!(out, want, "{} attend {d}", kernels.name);
-            let grads = backward(&|q, k, v| kernels.attend_backward(&input, q, k, v));
-            assert_eq!(grads, want_grads, "{} attend backward {d}", kernels.name);
+            let mut scores = k.clone();
+            assert_eq!(kernels.softmax(&mut scores), sums, "{} softmax {d}", kernels.name);
+            assert_eq!(scores, weights, "{} softmax {d}", kernels.name);
+            scores.clone_from(&k);
+            kernels.exp_scaled(&mut scores, 0.3, 1.5);
+            assert_eq!(scores, powers, "{} exp {d}", kernels.name);
             kernels.rms_norm(&q, &k[..d], 1e-5, &mut out);
             assert_eq!(out, normed, "{} rms norm {d}", kernels.name);
             kernels.swiglu(&q, &k[..d], &mut out);
@@ -94,23 +79,6 @@ fn row_kernels_of_every_set_equal_scalar_bit_for_bit() {
             assert_eq!(sums.0.to_bits(), sums.1.to_bits(), "{} log sum exp {d}", kernels.name);
         }
     }
-}
-
-#[test]
-fn keys_in_several_parts_attend_as_in_one() {
-    let d = 8;
-    let (q, k, v) = (values(1, d), values(2, 7 * d), values(3, 7 * d));
-    let part = |from: usize, len| KeyValues {
-        keys: &k[from * d..],
-        values: &v[from * d..],
-        stride: d,
-        len,
-    };
-    let kernels = Kernels::get();
-    let (mut one, mut parts, mut scores) = (vec![0.0; d], vec![0.0; d], Vec::new());
-    kernels.attend(&q, &[part(0, 7)], 1.0, &mut scores, &mut one);
-    kernels.attend(&q, &[part(0, 3), part(3, 0), part(3, 4)], 1.0, &mut scores, &mut parts);
-    assert_eq!(one, parts);
 }
 
 /// Units in the last place; 1.5 was the largest seen over every 257th float.

@@ -2,8 +2,6 @@
 //!
 //! Rows of a batch are split into spans, one a sequence; a row sees the rows of its span up to
 //! itself. So a padded batch, a packed one and a single sequence are the same computation.
-//! Source: Vaswani et al. 2017, equation 1; Ainslie et al. 2023 (grouped heads); the backward
-//! recomputes the softmax from its stored log-sum, as Dao et al. 2022 do.
 
 use std::{
     ops::Range,
@@ -14,63 +12,13 @@ use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::{output, rows_and_width, to_vec, values};
-use crate::kernels::float::{AttendBackward, Kernels, KeyValues};
+pub use crate::kernels::attention::Heads;
+use crate::kernels::attention::{
+    Gradients, Keys, Part, Saved, Scratch, Values, attend, attend_backward,
+};
 
-/// How the width of queries, keys and values divides into heads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
-    /// Query heads.
-    pub query: usize,
-    /// Key and value heads; a divisor of `query`.
-    pub kv: usize,
-    /// Width of one head.
-    pub width: usize,
-}
-
-impl Heads {
-    /// Returns the key and value head that query head `head` reads.
-    fn kv_of(self, head: usize) -> usize {
-        head / (self.query / self.kv)
-    }
-
-    /// Returns the factor of the scores, `1 / sqrt(width)`.
-    fn scale(self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
-    }
-
-    /// Returns the place of a head in its row.
-    fn columns(self, head: usize) -> Range<usize> {
-        head * self.width..(head + 1) * self.width
-    }
-}
-
-/// Attends from one row to the positions in `parts`, head by head.
-///
-/// `query`, `out`: `[query heads * width]`; each part holds all key and value heads of its
-/// positions. `log_sums: [query heads]` receives the logarithm of each softmax's denominator.
-pub fn attend_row(
-    heads: Heads,
-    query: &[f32],
-    parts: &[KeyValues<'_>],
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-    log_sums: &mut [f32],
-) {
-    let kernels = Kernels::get();
-    let mut seen: Vec<KeyValues<'_>> = Vec::with_capacity(parts.len());
-    for (head, log_sum) in log_sums.iter_mut().enumerate() {
-        let from = heads.columns(heads.kv_of(head)).start;
-        seen.clear();
-        seen.extend(parts.iter().filter(|part| part.len > 0).map(|part| KeyValues {
-            keys: &part.keys[from..],
-            values: &part.values[from..],
-            ..*part
-        }));
-        let columns = heads.columns(head);
-        let (query, out) = (&query[columns.clone()], &mut out[columns]);
-        *log_sum = kernels.attend(query, &seen, heads.scale(), scores, out);
-    }
-}
+/// Rows of queries that one thread takes at a time.
+pub const QUERY_ROWS: usize = 12;
 
 struct Attention {
     heads: Heads,
@@ -98,95 +46,43 @@ pub fn attention(
 }
 
 impl Attention {
-    /// Returns where the span of each row begins.
-    fn span_starts(&self, rows: usize) -> Result<Vec<usize>> {
-        let mut starts = Vec::with_capacity(rows);
+    /// Refuses spans that do not follow each other or do not cover the rows.
+    fn check_spans(&self, rows: usize) -> Result<()> {
+        let mut covered = 0;
         for span in self.spans.iter() {
-            if span.start != starts.len() {
-                candle_core::bail!("attention: span {span:?} does not follow row {}", starts.len());
+            if span.start != covered || span.end < span.start {
+                candle_core::bail!("attention: span {span:?} does not follow row {covered}");
             }
-            starts.resize(span.end.max(span.start), span.start);
+            covered = span.end;
         }
-        if starts.len() != rows {
-            candle_core::bail!("attention: spans cover {} rows of {rows}", starts.len());
+        if covered != rows {
+            candle_core::bail!("attention: spans cover {covered} rows of {rows}");
         }
-        Ok(starts)
+        Ok(())
     }
 
-    /// Returns the gradients of one key-value head: of its queries' heads, its keys, its values.
-    fn head_gradients(&self, kv_head: usize, saved: &Saved, starts: &[usize]) -> HeadGradients {
-        let Heads { query, kv, width } = self.heads;
-        let rows = starts.len();
-        let gather = |from: &[f32], heads: usize| -> Vec<f32> {
-            let columns = self.heads.columns(kv_head);
-            from.chunks(heads * width).flat_map(|row| &row[columns.clone()]).copied().collect()
-        };
-        let (keys, values) = (gather(&saved.k, kv), gather(&saved.v, kv));
-        let group = query / kv;
-        let mut grads = HeadGradients {
-            q: vec![0.0; rows * group * width],
-            k: vec![0.0; rows * width],
-            v: vec![0.0; rows * width],
-        };
-        for (row, start) in starts.iter().enumerate() {
-            for member in 0..group {
-                let head = kv_head * group + member;
-                let columns = self.heads.columns(head);
-                let at = row * query * width;
-                let place = at + columns.start..at + columns.end;
-                let seen = *start * width..(row + 1) * width;
-                let input = AttendBackward {
-                    query: &saved.q[place.clone()],
-                    seen: KeyValues {
-                        keys: &keys[seen.clone()],
-                        values: &values[seen.clone()],
-                        stride: width,
-                        len: row + 1 - start,
-                    },
-                    log_sum: saved.log_sums[row * query + head],
-                    scale: self.heads.scale(),
-                    out: &saved.out[place.clone()],
-                    grad: &saved.grad[place],
-                };
-                Kernels::get().attend_backward(
-                    &input,
-                    &mut grads.q[(row * group + member) * width..][..width],
-                    &mut grads.k[seen.clone()],
-                    &mut grads.v[seen],
-                );
-            }
-        }
-        grads
+    /// Attends within one span: `q`, `out`, `log_sums` hold its rows only.
+    fn attend_span(&self, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32], log_sums: &mut [f32]) {
+        let (heads, width) = (self.heads, self.heads.query_width());
+        let (mut keys, mut values) = (Keys::new(heads.kv_width()), Values::new(heads));
+        keys.extend(k.chunks_exact(heads.kv_width()));
+        values.extend(v.chunks_exact(heads.kv_width()));
+        let parts = [Part { keys: &keys, values: &values, len: keys.len() }];
+        out.par_chunks_mut(width * QUERY_ROWS)
+            .zip(log_sums.par_chunks_mut(heads.query * QUERY_ROWS))
+            .zip(q.par_chunks(width * QUERY_ROWS))
+            .enumerate()
+            .for_each_init(Scratch::default, |scratch, (chunk, ((out, log_sums), q))| {
+                attend(heads, q, chunk * QUERY_ROWS + 1, &parts, scratch, out, log_sums);
+            });
     }
 }
 
-/// What the backward reads.
-struct Saved<'a> {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    out: Vec<f32>,
-    grad: Vec<f32>,
-    log_sums: &'a [f32],
-}
-
-/// Gradients of one key-value head, each `[t, its width]`.
-struct HeadGradients {
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-}
-
-/// Puts the parts `[t, width]` of all heads side by side.
-fn interleave<'a>(parts: impl Iterator<Item = &'a [f32]>, width: usize, rows: usize) -> Vec<f32> {
-    let parts: Vec<_> = parts.collect();
-    let mut out = Vec::with_capacity(rows * width * parts.len());
-    for row in 0..rows {
-        for part in &parts {
-            out.extend_from_slice(&part[row * width..][..width]);
-        }
+/// Copies the gradients of one head of a span to their columns.
+fn place(part: &[f32], to: &mut [f32], stride: usize, columns: Range<usize>) {
+    for (part, to) in part.chunks_exact(columns.len()).zip(to.chunks_exact_mut(stride)) {
+        to[columns.clone()].copy_from_slice(part);
     }
-    out
 }
 
 impl CustomOp3 for Attention {
@@ -204,9 +100,9 @@ impl CustomOp3 for Attention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let (rows, width) = rows_and_width(q_layout)?;
-        let kv_width = self.heads.kv * self.heads.width;
+        let kv_width = self.heads.kv_width();
         let kv_shape = Shape::from((rows, kv_width));
-        if width != self.heads.query * self.heads.width
+        if width != self.heads.query_width()
             || *k_layout.shape() != kv_shape
             || *v_layout.shape() != kv_shape
         {
@@ -218,23 +114,19 @@ impl CustomOp3 for Attention {
                 v_layout.shape()
             );
         }
-        let starts = self.span_starts(rows)?;
+        self.check_spans(rows)?;
         let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
         let mut out = vec![0.0; q.len()];
         let mut log_sums = vec![0.0; rows * self.heads.query];
-        out.par_chunks_mut(width)
-            .zip(log_sums.par_chunks_mut(self.heads.query))
-            .enumerate()
-            .for_each_init(Vec::new, |scores, (row, (out, log_sums))| {
-                let start = starts[row];
-                let seen = KeyValues {
-                    keys: &k[start * kv_width..],
-                    values: &v[start * kv_width..],
-                    stride: kv_width,
-                    len: row + 1 - start,
-                };
-                attend_row(self.heads, &q[row * width..][..width], &[seen], scores, out, log_sums);
-            });
+        let (mut out_left, mut log_sums_left) = (&mut *out, &mut *log_sums);
+        for span in self.spans.iter() {
+            let (own_out, rest) = out_left.split_at_mut(span.len() * width);
+            let (own_sums, rest_sums) = log_sums_left.split_at_mut(span.len() * self.heads.query);
+            (out_left, log_sums_left) = (rest, rest_sums);
+            let kv = span.start * kv_width..span.end * kv_width;
+            let q = &q[span.start * width..span.end * width];
+            self.attend_span(q, &k[kv.clone()], &v[kv], own_out, own_sums);
+        }
         // Set once: candle runs a recorded op's forward a single time.
         let _ = self.log_sums.set(log_sums);
         Ok(output(out, rows, width))
@@ -251,25 +143,43 @@ impl CustomOp3 for Attention {
         let Some(log_sums) = self.log_sums.get() else {
             candle_core::bail!("attention: backward without a forward");
         };
-        let saved = Saved {
-            q: to_vec(q)?,
-            k: to_vec(k)?,
-            v: to_vec(v)?,
-            out: to_vec(out)?,
-            grad: to_vec(grad)?,
-            log_sums,
-        };
-        let rows = q.dim(0)?;
-        let starts = self.span_starts(rows)?;
-        let grads: Vec<HeadGradients> = (0..self.heads.kv)
-            .into_par_iter()
-            .map(|head| self.head_gradients(head, &saved, &starts))
+        let heads = self.heads;
+        let (width, kv_width) = (heads.query_width(), heads.kv_width());
+        let (queries, keys, values) = (to_vec(q)?, to_vec(k)?, to_vec(v)?);
+        let (out, grad) = (to_vec(out)?, to_vec(grad)?);
+        let mut grads = (vec![0.0; queries.len()], vec![0.0; keys.len()], vec![0.0; keys.len()]);
+        let tasks: Vec<(&Range<usize>, usize)> = self
+            .spans
+            .iter()
+            .flat_map(|span| (0..heads.kv).map(move |head| (span, head)))
             .collect();
-        let Heads { query, kv, width } = self.heads;
+        let of_heads: Vec<Gradients> = tasks
+            .par_iter()
+            .map(|(span, head)| {
+                let (q, kv) = (
+                    span.start * width..span.end * width,
+                    span.start * kv_width..span.end * kv_width,
+                );
+                let saved = Saved {
+                    queries: &queries[q.clone()],
+                    keys: &keys[kv.clone()],
+                    values: &values[kv],
+                    out: &out[q.clone()],
+                    grad: &grad[q],
+                    log_sums: &log_sums[span.start * heads.query..span.end * heads.query],
+                };
+                attend_backward(heads, *head, &saved)
+            })
+            .collect();
+        for ((span, head), own) in tasks.into_iter().zip(of_heads) {
+            let group = width / heads.kv;
+            let columns = head * group..(head + 1) * group;
+            place(&own.queries, &mut grads.0[span.start * width..], width, columns);
+            let columns = head * heads.width..(head + 1) * heads.width;
+            place(&own.keys, &mut grads.1[span.start * kv_width..], kv_width, columns.clone());
+            place(&own.values, &mut grads.2[span.start * kv_width..], kv_width, columns);
+        }
         let wrap = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
-        let grad_q = interleave(grads.iter().map(|grad| &*grad.q), query / kv * width, rows);
-        let grad_k = interleave(grads.iter().map(|grad| &*grad.k), width, rows);
-        let grad_v = interleave(grads.iter().map(|grad| &*grad.v), width, rows);
-        Ok((Some(wrap(grad_q, q)?), Some(wrap(grad_k, k)?), Some(wrap(grad_v, v)?)))
+        Ok((Some(wrap(grads.0, q)?), Some(wrap(grads.1, k)?), Some(wrap(grads.2, v)?)))
     }
 }

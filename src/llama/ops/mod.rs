@@ -11,7 +11,7 @@ mod rms_norm;
 mod rope;
 mod swiglu;
 
-pub use attention::{Heads, attend_row, attention};
+pub use attention::{Heads, QUERY_ROWS, attention};
 pub use linear::frozen_linear;
 pub use rms_norm::rms_norm;
 pub use rope::rotate;
