@@ -4,14 +4,18 @@
 //! [`Encoding`] into token ids with labels, masks included. Every row that is cut, or of which
 //! nothing is left to learn, is counted.
 
+pub mod audit;
 mod encoding;
 pub mod miniature;
 pub mod overlap;
+mod read;
 mod row;
 mod template;
 mod words;
 
+pub use audit::{Audit, AuditSettings, Auditor};
 pub use encoding::{Encoding, EncodingError, Example, IGNORED, Truncation};
 pub use overlap::{Overlap, OverlapError, OverlapLevel, OverlapSearch, OverlapSettings, RowPlace};
+pub use read::each_row;
 pub use row::{Row, RowError, read_rows};
 pub use template::{Rendered, Template};

@@ -5,6 +5,7 @@
 //! that does not add up.
 
 pub mod audit;
+pub mod corpus;
 mod csv;
 mod error;
 pub mod export;

@@ -152,6 +152,43 @@ pub fn forest(marks: &[Mark]) -> Result<String, ReportError> {
     })
 }
 
+/// Returns counts as upright bars with a name under each, 420 x 150; the tallest bar states its
+/// count.
+///
+/// # Errors
+///
+/// [`ReportError::Plot`] if the library fails.
+pub fn bars(bars: &[(String, usize)]) -> Result<String, ReportError> {
+    const BASE: i32 = 130;
+    const HEIGHT: f64 = 110.0;
+    let tallest = bars.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    let width = 420 / i32::try_from(bars.len().max(1)).unwrap_or(420);
+    draw((420, 150), |area| {
+        area.draw(&PathElement::new(vec![(0, BASE), (419, BASE)], GRID))?;
+        let style = |colour: &RGBColor| {
+            let font = ("sans-serif", 10).into_font().color(colour);
+            font.pos(Pos::new(HPos::Center, VPos::Top))
+        };
+        for ((name, count), place) in bars.iter().zip(0i32..) {
+            let (left, middle) = (place * width, place * width + width / 2);
+            let share = *count as f64 / tallest.max(1) as f64;
+            let top = BASE - pixels(share * HEIGHT);
+            area.draw(&Rectangle::new([(left + 1, top), (left + width - 1, BASE)], INK.filled()))?;
+            area.draw(&Text::new(name.as_str(), (middle, BASE + 4), style(&MUTED)))?;
+            if *count == tallest && tallest > 0 {
+                area.draw(&Text::new(count.to_string(), (middle, top - 13), style(&INK)))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A height as whole pixels.
+#[expect(clippy::cast_possible_truncation, reason = "at most the height of a plot")]
+fn pixels(height: f64) -> i32 {
+    height.round() as i32
+}
+
 /// The pixel of a share on an axis of `width` pixels, four pixels of margin at each end.
 #[expect(clippy::cast_possible_truncation, reason = "shares lie in 0..=1, widths are small")]
 fn pixel(share: f64, width: u32) -> i32 {

@@ -19,6 +19,7 @@ mod browser;
 mod claims;
 mod command_line;
 mod compare;
+mod corpus_audit;
 mod diverge;
 mod eval;
 mod exam_check;

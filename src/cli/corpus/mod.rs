@@ -1,5 +1,6 @@
 //! `medharness corpus`: what a model is trained on.
 
+mod audit;
 mod overlap;
 
 use super::{CommandError, Context};
@@ -15,6 +16,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Look for what nobody wants to learn from: duplicates, damage, leaks, identifiers, cuts
+    ///
+    /// Reports per source; nothing is repaired or left out. People judge what a machine cannot:
+    /// --sheet draws a seeded sample, --judged reads it back into an error rate with its interval.
+    Audit(audit::Args),
     /// Find exam questions that stand in training rows; exit code 1 if there are any
     ///
     /// For every question: rows that hold the whole of it, runs of 13 and of 8 words in common, the
@@ -30,6 +36,7 @@ enum Command {
 /// Exit code 2 if the rows cannot be read, 1 if a check does not hold.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
     match &args.command {
+        Command::Audit(args) => audit::run(args, context),
         Command::Overlap(args) => overlap::run(args, context),
     }
 }

@@ -12,9 +12,8 @@ use crate::{
         page::{Page, p_value, percent, range},
     },
     corpus::{
-        Overlap, OverlapLevel, OverlapSearch, OverlapSettings,
+        Overlap, OverlapLevel, OverlapSearch, OverlapSettings, each_row,
         overlap::{CleanAccuracy, ItemOverlap, SubsetAccuracy},
-        read_rows,
     },
     exam::{Exam, LoadOptions},
     store::write_whole,
@@ -77,8 +76,17 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     let mut search = OverlapSearch::new(&exam, settings);
     for path in &args.data {
         let name = path.display().to_string();
-        for (number, row) in (1..).zip(&read_rows(path).map_err(unreadable)?) {
-            search.add(&name, number, row);
+        let mut damaged = None;
+        each_row(path, |number, row| match row {
+            Ok(row) => drop(search.add(&name, number, &row)),
+            Err(reason) => drop(damaged.get_or_insert((number, reason))),
+        })
+        .map_err(unreadable)?;
+        if let Some((number, reason)) = damaged {
+            // A row that cannot be searched might hold a question.
+            let row = format!("`{name}`, row {number}: {reason}");
+            return Err(CommandError::input(row)
+                .with_hint("`medharness corpus audit` lists every unreadable row"));
         }
     }
     let overlap = search.finish();
