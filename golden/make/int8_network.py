@@ -131,7 +131,7 @@ def stories():
         print("SKIPPED stories260k: no real data")
         return
     model = lib.load_in_8bit(folder)
-    columns = {k: [] for k in ["log_prob", "log_prob_bound", "first", "second", "margin", "margin_bound"]}
+    columns = {k: [] for k in ["log_prob", "log_prob_worst", "log_prob_probable", "first", "second", "margin", "margin_worst", "margin_probable"]}
     for i in range(4096):
         length = 1 + llama_logits.tokens(f"length/{i}", 1, 16)[0]
         ids = llama_logits.tokens(f"request/{i}", length, 512)

@@ -1,6 +1,6 @@
 """Int8 codes, scales, forward and backward of bitsandbytes' LLM.int8() on the CPU.
 
-Makes golden/quant/weights.safetensors, golden/quant/linear.safetensors and, where the real
+Makes golden/quant/weights.safetensors, linear.safetensors, not_finite.safetensors and, where the real
 checkpoint is there, golden/quant/stories260k.json (digests only). Run:
 python golden/make/quant_int8.py, with MEDHARNESS_SHARED or ../shared/data for the checkpoint.
 Versions: torch 2.13.0, bitsandbytes 0.50.2, safetensors 0.8.0. Needs AVX-512 (torch._int_mm exact).
@@ -141,6 +141,26 @@ def linear():
     save_file({k: v.contiguous() for k, v in tensors.items()}, OUT / "linear.safetensors", about("seeds 100 + case, from 0"))
 
 
+def not_finite():
+    """NaN, infinity and what is infinite in half precision, beside an ordinary token."""
+    weight = torch.tensor([[1.0, 2, 3, 4], [4, 3, 0, 1], [0, 0, 0, 0]])
+    tensors = {"weight": weight}
+    for threshold in [6.0, 0.0]:
+        module = bnb.nn.Linear8bitLt(4, 3, bias=False, has_fp16_weights=False, threshold=threshold)
+        module.load_state_dict({"weight": weight})
+        module = module.to("cpu").eval()
+        for name, value in {"nan": float("nan"), "infinity": float("inf"), "minus": -float("inf"), "large": 1e6}.items():
+            if threshold == 0.0 and name != "nan":
+                continue  # the code of an infinite number is undefined
+            for column in [1, 2]:
+                x = torch.tensor([[1.0, 0.5, 2, 3], [1, 1, 1, 1]])
+                x[0, column] = value
+                tensors[f"{threshold}.{name}.{column}.x"] = x
+                with torch.no_grad():
+                    tensors[f"{threshold}.{name}.{column}.y"] = module(x)
+    save_file(tensors, OUT / "not_finite.safetensors", about("no seed"))
+
+
 def stories260k():
     shared = Path(os.environ.get("MEDHARNESS_SHARED", ROOT / ".." / "shared" / "data"))
     path = shared / "checkpoints" / "stories260k" / "model.safetensors"
@@ -159,4 +179,5 @@ def stories260k():
 
 weights()
 linear()
+not_finite()
 stories260k()

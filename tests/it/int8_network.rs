@@ -20,7 +20,7 @@ fn int8(arithmetic: Arithmetic) -> Hold {
 
 /// The weights by hash with a wide spread behind each norm, so that about every tenth activation is
 /// an outlier and which columns are depends on the tokens.
-struct Wide<'a>(&'a str);
+pub(crate) struct Wide<'a>(pub(crate) &'a str);
 
 impl WeightSource for Wide<'_> {
     fn read(
@@ -220,5 +220,39 @@ fn gradients_pass_through_int8_layers_to_their_input() {
             .expect("values");
         assert_eq!(grad, layer.backward(&vec![1.0; 3 * outputs]).expect("rows"));
         assert!(layer.bias().is_some());
+    }
+}
+
+/// Norms so wide that the network overflows; in the blocks everything becomes infinity, then NaN.
+struct Overflowing;
+
+impl WeightSource for Overflowing {
+    fn read(
+        &mut self,
+        name: &str,
+        row_len: usize,
+        first: usize,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), CheckpointError> {
+        Hashed("plain").read(name, row_len, first, rows, out)?;
+        if name.contains("layernorm") {
+            out.iter_mut().for_each(|value| *value = f32::MAX);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_network_that_overflows_fails_the_item_and_not_the_run() {
+    for arithmetic in [Arithmetic::CpuEval, Arithmetic::CpuTrain, Arithmetic::Cuda] {
+        let network = Llama::new(config("plain"), &mut Overflowing, int8(arithmetic));
+        let mut decoder = Decoder::new(network.expect("finite weights"), Limits::default());
+        for reply in generate(&mut decoder, &[vec![1, 2], vec![3]]) {
+            assert!(reply.failed && reply.ids.is_empty(), "{reply:?}");
+        }
+        let request = Score { context: vec![1, 2], continuation: vec![3, 4] };
+        let scores = score(&mut decoder, &[request]);
+        assert!(f64::from_bits(scores[0].0).is_nan());
     }
 }

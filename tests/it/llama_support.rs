@@ -55,7 +55,7 @@ pub(crate) fn splitmix64(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-fn fnv1a(text: &str) -> u64 {
+pub(crate) fn fnv1a(text: &str) -> u64 {
     text.bytes()
         .fold(0xCBF2_9CE4_8422_2325, |h, byte| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }

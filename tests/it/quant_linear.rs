@@ -309,6 +309,50 @@ fn what_is_not_finite_is_refused_by_place() {
     assert_eq!(error.to_string(), "the scale of row 1 is not a finite number of at least 0");
 }
 
+#[test]
+fn tokens_that_are_not_finite_give_what_bitsandbytes_gives_and_spare_the_others() {
+    let golden = Golden::read("not_finite.safetensors");
+    let weight = Arc::new(Int8Weight::quantize(&golden.floats("weight"), 3, 4).unwrap());
+    let names: Vec<String> = golden
+        .tensors()
+        .names()
+        .into_iter()
+        .filter_map(|name| Some(name.strip_suffix(".x")?.to_owned()))
+        .collect();
+    assert_eq!(names.len(), 10);
+    for name in names {
+        let mut layer = Int8Linear::new(Arc::clone(&weight), None).unwrap();
+        layer.threshold = if name.starts_with("6") { 6.0 } else { 0.0 };
+        let y = layer.forward(&golden.floats(&format!("{name}.x"))).unwrap();
+        for (y, want) in y.iter().zip(golden.floats(&format!("{name}.y"))) {
+            let same = y.to_bits() == want.to_bits() || y.is_nan() && want.is_nan();
+            assert!(same, "{name}: {y}, not {want}");
+        }
+    }
+}
+
+#[test]
+fn each_call_has_its_own_outliers_and_calls_cover_the_rows() {
+    let golden = Golden::read("linear.safetensors");
+    for (key, layer) in cases(&golden) {
+        let x = golden.floats(&format!("{key}.x"));
+        let inputs = layer.weight().inputs();
+        let tokens = x.len() / inputs;
+        for cut in 0..=tokens {
+            let (a, b) = x.split_at(cut * inputs);
+            let want = [layer.forward(a).unwrap(), layer.forward(b).unwrap()].concat();
+            let calls = [0..cut, cut..tokens];
+            assert_eq!(bits(&layer.forward_calls(&x, &calls).unwrap()), bits(&want), "{key} {cut}");
+        }
+        let wrong: [&[std::ops::Range<usize>]; 4] =
+            [&[], &[0..1, 0..tokens], &[0..tokens, 0..tokens], &[0..tokens, tokens..tokens + 1]];
+        for calls in wrong {
+            let error = layer.forward_calls(&x, calls).unwrap_err().to_string();
+            assert_eq!(error, format!("the calls do not cover {tokens} rows one behind the other"));
+        }
+    }
+}
+
 /// A matrix and activations with `columns` outlier columns, from a small repeatable generator.
 fn planted(columns: usize, outputs: usize, inputs: usize, tokens: usize) -> (Vec<f32>, Vec<f32>) {
     let mut state = 1_u64;
