@@ -29,6 +29,11 @@ ci-step STEP:
 reports:
     cargo run --locked --release -- reproduce --out reports/paper
 
+# draw the miniature study's exam and training data again
+[group('goldens')]
+mini:
+    cargo run --locked --release -- mini --out golden/mini
+
 # run every bench once for its answer, without timing
 [group('bench')]
 bench-check:

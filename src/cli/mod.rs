@@ -18,6 +18,7 @@ mod generate;
 mod junit;
 mod lines;
 mod merge_runs;
+mod mini;
 mod network;
 mod note;
 mod output;
@@ -69,6 +70,11 @@ pub enum Command {
     Exam(exam::Args),
     /// Look at training rows before anything is learnt from them
     Corpus(corpus::Args),
+    /// Write the texts of the miniature study: exam, validation split, training and pre-training data
+    ///
+    /// Everything is drawn from the facts in `golden/mini`; the same seed writes the same bytes.
+    /// No training text shares 13 words in a row with an exam item.
+    Mini(mini::Args),
     /// Ask a model an exam under a protocol and record every reply
     ///
     /// Replies go to RUN as they arrive, each question synced. Interrupted at any moment, by Ctrl-C
@@ -179,6 +185,7 @@ impl Cli {
             Command::Reproduce(args) => reproduce::run(&args, context),
             Command::Exam(args) => exam::run(&args, context),
             Command::Corpus(args) => corpus::run(&args, context),
+            Command::Mini(args) => mini::run(&args, context),
             Command::Eval(args) => eval::run(&args, context),
             Command::MergeRuns(args) => merge_runs::run(&args, context),
             Command::Verify(args) => verify::run(&args, context),

@@ -48,6 +48,7 @@ mod lora;
 mod lora_branch;
 mod lora_networks;
 mod miniature;
+mod miniature_build;
 mod overlap;
 mod protocol;
 mod protocol_strict;

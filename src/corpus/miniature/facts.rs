@@ -27,8 +27,8 @@ pub struct Facts {
 pub struct Topic {
     /// Unique name.
     pub name: String,
-    /// Step of the exam: 1, 2 or 3.
-    pub step: u8,
+    /// Step of the exam, 1 to 3; `None` for what is never examined.
+    pub step: Option<u8>,
     /// Lowest and highest age of a patient, in years.
     pub ages: [u32; 2],
     /// Sentences that state a fact.
@@ -153,9 +153,15 @@ pub enum FactsError {
 }
 
 impl Facts {
-    /// Returns the facts of the miniature study.
-    pub fn embedded() -> Self {
+    /// Returns the medical facts of the miniature study.
+    pub fn medical() -> Self {
         Self::parse(include_str!("../../../golden/mini/facts.toml"))
+            .expect("a test reads the embedded file")
+    }
+
+    /// Returns the facts of everyday life, which no exam asks for.
+    pub fn general() -> Self {
+        Self::parse(include_str!("../../../golden/mini/general.toml"))
             .expect("a test reads the embedded file")
     }
 
@@ -174,6 +180,13 @@ impl Facts {
             topic.check()?;
         }
         Ok(facts)
+    }
+}
+
+impl Facts {
+    /// Returns every fact with its topic, in the order of the file.
+    pub fn each(&self) -> impl Iterator<Item = (&Topic, &Fact)> {
+        self.topics.iter().flat_map(|topic| topic.facts.iter().map(move |fact| (topic, fact)))
     }
 }
 
@@ -206,8 +219,8 @@ impl Topic {
 
     fn check(&self) -> Result<(), FactsError> {
         let topic = || self.name.clone();
-        if !(1..=3).contains(&self.step) {
-            return Err(FactsError::Step { topic: topic(), step: self.step });
+        if let Some(step) = self.step.filter(|step| !(1..=3).contains(step)) {
+            return Err(FactsError::Step { topic: topic(), step });
         }
         for wording in [Wording::Read, Wording::Ask, Wording::Card, Wording::Exam] {
             self.check_wordings(wording)?;
