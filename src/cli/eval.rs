@@ -22,7 +22,7 @@ use super::{
 use crate::{
     eval::{Choice, Ended, EvalError, Evaluation, Progress},
     exam::{Exam, QuestionId},
-    models::{self, OpenOptions},
+    models::{self, OpenOptions, hub::Parts},
     protocol::Protocol,
     stats::Seed,
     store::{FileIdentity, Proportion, Run, Shard, StoreError},
@@ -36,6 +36,9 @@ pub struct Args {
     /// `hf:org/name[@revision]`
     #[arg(long, value_name = "SPEC")]
     pub model: String,
+    /// A LoRA adapter to put on the checkpoint: its folder, or `hf:org/name[@revision]`
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// The exam: a file or folder in any layout that `exam check` reads
     #[arg(long, value_name = "PATH")]
     pub exam: PathBuf,
@@ -81,8 +84,14 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         note(format_args!("{findings} finding(s) in the exam; see `medharness exam check {path}`"));
     }
     let protocol = Protocol::find(&args.protocol).map_err(CommandError::input)?;
-    let options = OpenOptions { exam: Some(&exam), format: args.dtype.map(Into::into) };
-    let model = pinned(&args.model, context.progress)?;
+    let model = pinned(&args.model, Parts::All, context.progress)?;
+    let adapter = args.adapter.as_deref();
+    let adapter = adapter.map(|name| pinned(name, Parts::Adapter, context.progress)).transpose()?;
+    let options = OpenOptions {
+        exam: Some(&exam),
+        format: args.dtype.map(Into::into),
+        adapter: adapter.as_deref(),
+    };
     let opened = models::open(&model, &options).map_err(CommandError::input)?;
     for remark in &opened.notes {
         note(format_args!("note: {remark}"));
@@ -95,6 +104,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         batch: args.batch.map(usize::from),
         // Absolute, so that `verify` finds the files from anywhere.
         model_path: opened.path.and_then(|path| std::path::absolute(path).ok()),
+        adapter_path: opened.adapter_path.and_then(|path| std::path::absolute(path).ok()),
         command_line: std::env::args().collect(),
         ..Evaluation::new(&exam, &protocol)
     };

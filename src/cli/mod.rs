@@ -3,6 +3,7 @@
 //! stdout carries the result, stderr progress and messages. Exit codes: 0 done, 1 a check did not
 //! hold, 2 usage or bad input, 3 failed inside.
 
+mod adapter;
 mod audit;
 mod compare;
 mod completions;
@@ -17,6 +18,7 @@ mod gate;
 mod generate;
 mod junit;
 mod lines;
+mod merge;
 mod merge_runs;
 mod mini;
 mod network;
@@ -33,6 +35,7 @@ mod summary;
 mod synth;
 mod tokenize;
 mod verify;
+mod weights_folder;
 
 use std::{io::Write, process::ExitCode};
 
@@ -158,6 +161,22 @@ pub enum Command {
     /// loads the result with bitsandbytes. Memory holds a few rows of one tensor at a time. An
     /// interrupted run continues with the first unfinished file when it is called again.
     Quantize(quantize::Args),
+    /// Look at LoRA adapters: what they hold, how two differ
+    Adapter(adapter::Args),
+    /// Merge a LoRA adapter into its base and write the checkpoint
+    ///
+    /// The result loads like any checkpoint, in any program. Weights are added in f32 and rounded
+    /// once, as PEFT's merge_and_unload does; a value that is not finite stops the merge. Memory
+    /// holds a few rows of one tensor at a time. An interrupted run continues with the first
+    /// unfinished file when it is called again. An adapter trained over 8-bit weights never saw the
+    /// float ones: `--merge-base dequantized` merges into what it saw; `quantize` the result for the
+    /// model that PEFT's own 8-bit merge makes.
+    Merge(merge::Args),
+    /// Take a merged LoRA adapter off again
+    ///
+    /// The weights come back but for the roundings of both ways; what an adapter held in full, and
+    /// DoRA, cannot be taken off.
+    Unmerge(merge::UnmergeArgs),
     /// Audit a printed table of accuracies: denominators, counts, intervals, claims
     Audit(audit::Args),
     /// Print a shell's completion script
@@ -200,6 +219,9 @@ impl Cli {
             Command::Fetch(args) => fetch::run(&args, context),
             Command::Tokenize(args) => tokenize::run(&args, context),
             Command::Quantize(args) => quantize::run(&args, context),
+            Command::Adapter(args) => adapter::run(&args, context),
+            Command::Merge(args) => merge::run(&args, context),
+            Command::Unmerge(args) => merge::unmerge(&args, context),
             Command::Audit(args) => audit::run(&args, context),
             Command::Rescore(args) => rescore::run(&args, context),
             Command::Completions(args) => completions::run(&args, context),

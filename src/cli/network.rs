@@ -1,6 +1,6 @@
 //! The arguments of every command that runs a checkpoint.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use super::{CommandError, fetch::fetched, note::note};
 use crate::{
@@ -70,6 +70,9 @@ pub struct ModelArgs {
     /// The checkpoint: a folder in Hugging Face's layout, or hf:org/name[@revision]
     #[arg(long, value_name = "MODEL")]
     pub model: String,
+    /// A LoRA adapter to put on it: its folder, or hf:org/name[@revision]
+    #[arg(long, value_name = "ADAPTER")]
+    pub adapter: Option<String>,
     /// Number format to hold the weights in; activations are f32. Default: as stored
     #[arg(long, value_enum)]
     pub dtype: Option<Dtype>,
@@ -78,12 +81,11 @@ pub struct ModelArgs {
 impl ModelArgs {
     /// Opens the checkpoint and says on stderr what a reader should know of it.
     pub(super) fn open(&self, progress: bool) -> Result<LlamaModel, CommandError> {
-        let fetched = match HubSpec::is_meant(&self.model) {
-            true => Some(fetched(&self.model, Parts::All, progress)?.dir),
-            false => None,
-        };
-        let folder = fetched.as_deref().unwrap_or(Path::new(&self.model));
-        let model = LlamaModel::open(folder, self.dtype.map(WeightFormat::from))
+        let model = folder(&self.model, Parts::All, progress)?;
+        let adapter = self.adapter.as_deref();
+        let adapter = adapter.map(|name| folder(name, Parts::Adapter, progress)).transpose()?;
+        let format = self.dtype.map(WeightFormat::from);
+        let model = LlamaModel::open_adapted(&model, format, adapter.as_deref())
             .map_err(CommandError::input)?;
         for remark in model.notes() {
             note(format_args!("note: {remark}"));
@@ -92,13 +94,21 @@ impl ModelArgs {
     }
 }
 
+/// Returns the folder of a model or an adapter; one on the hub is fetched, with a bar if `progress`.
+pub(super) fn folder(name: &str, parts: Parts, progress: bool) -> Result<PathBuf, CommandError> {
+    match HubSpec::is_meant(name) {
+        true => Ok(fetched(name, parts, progress)?.dir),
+        false => Ok(name.into()),
+    }
+}
+
 /// Returns what [`crate::models::open`] is to open: a model on the hub is fetched, with a bar if
 /// `progress`, and pinned to the commit it has now.
-pub(super) fn pinned(model: &str, progress: bool) -> Result<String, CommandError> {
+pub(super) fn pinned(model: &str, parts: Parts, progress: bool) -> Result<String, CommandError> {
     if !HubSpec::is_meant(model) {
         return Ok(model.to_owned());
     }
-    let found = fetched(model, Parts::All, progress)?;
+    let found = fetched(model, parts, progress)?;
     Ok(format!("hf:{}@{}", found.repository, found.commit))
 }
 

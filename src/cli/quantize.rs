@@ -2,19 +2,21 @@
 
 use std::{
     fs,
-    io::ErrorKind,
     path::{Path, PathBuf},
-    time::UNIX_EPOCH,
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{CommandError, Context, Format};
+use super::{
+    CommandError, Context, Format,
+    weights_folder::{WeightsFolder, failed, read_config, shards},
+};
 use crate::{
     llama::{Checkpoint, WeightSource, expected_tensors},
-    quant::{TensorFile, TensorSpec, quantization_config, quantize_rows, write_whole},
+    models::bytes_in,
+    quant::{TensorFile, TensorSpec, quantization_config, quantize_rows},
 };
 
 /// Write a checkpoint with int8 weights
@@ -30,12 +32,6 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
-
-/// Names the input of a run until it is finished.
-const JOURNAL: &str = "quantize.journal.json";
-
-/// Bytes from which a new file is begun.
-const SHARD_BYTES: u64 = 4 << 30;
 
 /// Values read at a time.
 const PIECE: usize = 4 << 20;
@@ -69,7 +65,9 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     }
     let mut checkpoint = Checkpoint::open(&args.model).map_err(CommandError::input)?;
     let config = quantized_config(&args.model)?;
-    begin(args, &checkpoint)?;
+    let config_file = args.model.join("config.json");
+    let inputs = checkpoint.files().chain([&*config_file]);
+    let mut out = WeightsFolder::begin(&args.out, "quantize", inputs, &Value::Null)?;
     let shards = plan(&checkpoint)?;
     let total: u64 = shards.iter().flatten().map(|part| part.values).sum();
     let bar = if context.progress { ProgressBar::new(total) } else { ProgressBar::hidden() };
@@ -84,13 +82,9 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         bytes_after: 0,
         notes: checkpoint.notes().to_vec(),
     };
-    let mut index = serde_json::Map::new();
     for (number, parts) in shards.iter().enumerate() {
-        let name = shard_name(number, shards.len());
         let specs: Vec<TensorSpec> = parts.iter().flat_map(|part| part.specs.clone()).collect();
-        summary.bytes_after += specs.iter().map(TensorSpec::bytes).sum::<u64>();
-        index.extend(specs.iter().map(|spec| (spec.name.clone(), Value::from(name.as_str()))));
-        let path = args.out.join(&name);
+        let path = out.shard(number, shards.len(), &specs);
         if fs::metadata(&path).is_ok_and(|file| file.len() == TensorFile::length(&specs)) {
             summary.files_found_whole += 1;
             bar.inc(parts.iter().map(|part| part.values).sum());
@@ -105,16 +99,8 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         summary.files_written += 1;
     }
     bar.finish_and_clear();
-    if shards.len() > 1 {
-        index.sort_keys();
-        let index =
-            json!({ "metadata": { "total_size": summary.bytes_after }, "weight_map": index });
-        write_json(&args.out.join("model.safetensors.index.json"), &index)?;
-    }
-    copy_other_files(args)?;
-    write_json(&args.out.join("config.json"), &config)?;
-    let journal = args.out.join(JOURNAL);
-    fs::remove_file(&journal).map_err(|e| failed(&journal, e))?;
+    summary.bytes_after = out.bytes();
+    out.finish(shards.len(), &args.model, &config)?;
     print(&summary, args, context)
 }
 
@@ -184,7 +170,7 @@ impl Part {
                 write(weight, &codes)?;
                 write(scale, &scales)?;
             } else {
-                write(&self.specs[0], &stored(&values, self.specs[0].dtype))?;
+                write(&self.specs[0], &bytes_in(&values, self.specs[0].dtype))?;
             }
         }
         Ok(())
@@ -196,19 +182,10 @@ impl Part {
 #[error("tensor `{0}`")]
 struct Unquantized(String, #[source] crate::quant::QuantError);
 
-/// Values in the format they were read from: exact, since they came from it.
-fn stored(values: &[f32], dtype: &str) -> Vec<u8> {
-    match dtype {
-        "F32" => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        "F16" => values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect(),
-    }
-}
-
 /// The tensors of each file to write, in the order of the forward pass.
 fn plan(checkpoint: &Checkpoint) -> Result<Vec<Vec<Part>>, CommandError> {
     let formats: std::collections::BTreeMap<_, _> = checkpoint.tensors().collect();
-    let (mut shards, mut bytes) = (vec![Vec::new()], 0);
+    let mut parts = Vec::new();
     for (name, shape) in expected_tensors(checkpoint.config()) {
         let dtype = match formats.get(&*name).map(|stored| stored.dtype_name()) {
             Some("F32") => "F32",
@@ -225,108 +202,19 @@ fn plan(checkpoint: &Checkpoint) -> Result<Vec<Vec<Part>>, CommandError> {
             }
             _ => vec![kept],
         };
-        let size: u64 = specs.iter().map(TensorSpec::bytes).sum();
-        if bytes > 0 && bytes + size > SHARD_BYTES {
-            shards.push(Vec::new());
-            bytes = 0;
-        }
-        bytes += size;
         let values = shape.iter().map(|&n| n as u64).product();
-        let part = Part { name, shape, specs, values, bytes_before };
-        shards.last_mut().expect("begins with one").push(part);
+        parts.push(Part { name, shape, specs, values, bytes_before });
     }
-    Ok(shards)
-}
-
-fn shard_name(number: usize, count: usize) -> String {
-    match count {
-        1 => "model.safetensors".to_owned(),
-        _ => format!("model-{:05}-of-{count:05}.safetensors", number + 1),
-    }
-}
-
-/// Creates the output folder, or finds an interrupted run on the same input in it.
-fn begin(args: &Args, checkpoint: &Checkpoint) -> Result<(), CommandError> {
-    fs::create_dir_all(&args.out).map_err(|e| failed(&args.out, e))?;
-    let mut files = Vec::new();
-    for path in checkpoint.files().chain([&*args.model.join("config.json")]) {
-        let metadata = fs::metadata(path).map_err(|e| failed(path, e))?;
-        let modified =
-            metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified_ns = modified.map(|time| time.as_nanos().to_string());
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        files.push(json!({ "name": name, "bytes": metadata.len(), "modified_ns": modified_ns }));
-    }
-    let identity = json!({ "tool": env!("CARGO_PKG_VERSION"), "files": files });
-    let journal = args.out.join(JOURNAL);
-    match fs::read(&journal) {
-        Ok(bytes) if serde_json::from_slice::<Value>(&bytes).ok().as_ref() == Some(&identity) => {
-            Ok(())
-        }
-        Ok(_) => Err(occupied(&args.out, "an interrupted run on another input")),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut entries = fs::read_dir(&args.out).map_err(|e| failed(&args.out, e))?;
-            if entries.any(|entry| {
-                entry.is_ok_and(|e| !e.file_name().to_string_lossy().ends_with(".partial"))
-            }) {
-                return Err(occupied(&args.out, "files of something else"));
-            }
-            write_json(&journal, &identity)
-        }
-        Err(error) => Err(failed(&journal, error)),
-    }
-}
-
-fn occupied(out: &Path, with: &str) -> CommandError {
-    CommandError::input(format!("{} holds {with}", out.display()))
-        .with_hint("name a folder that does not exist, or empty this one")
+    Ok(shards(parts, |part| part.specs.iter().map(TensorSpec::bytes).sum()))
 }
 
 /// `config.json` with the entry that makes transformers load int8.
 fn quantized_config(model: &Path) -> Result<Value, CommandError> {
-    let path = model.join("config.json");
-    let text = fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
-    let mut config: Value = serde_json::from_str(&text).map_err(CommandError::input)?;
-    let Some(fields) = config.as_object_mut() else {
-        return Err(CommandError::input(format!("{} holds no object", path.display())));
-    };
+    let mut fields = read_config(model)?;
     if fields.get("quantization_config").is_some_and(|value| !value.is_null()) {
         return Err(CommandError::input(format!("{} is quantised already", model.display()))
             .with_hint("every command reads it as it is"));
     }
     fields.insert("quantization_config".into(), quantization_config());
-    Ok(config)
-}
-
-/// Tokenizer, generation settings and the like: every plain file that holds no weights.
-fn copy_other_files(args: &Args) -> Result<(), CommandError> {
-    let entries = fs::read_dir(&args.model).map_err(|e| failed(&args.model, e))?;
-    for entry in entries {
-        let path = entry.map_err(|e| failed(&args.model, e))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name.filter(|name| !name.starts_with('.')) else { continue };
-        let kept = [".json", ".model", ".txt", ".jinja"].iter().any(|end| name.ends_with(end));
-        let weights = name == "config.json" || name.ends_with(".index.json");
-        if kept && !weights && path.is_file() {
-            let bytes = fs::read(&path).map_err(|e| failed(&path, e))?;
-            let copy = args.out.join(&name);
-            write_whole(&copy, &bytes).map_err(|e| failed(&copy, e))?;
-        }
-    }
-    Ok(())
-}
-
-fn write_json(path: &Path, value: &Value) -> Result<(), CommandError> {
-    let mut text = serde_json::to_string_pretty(value).map_err(CommandError::internal)?;
-    text.push('\n');
-    write_whole(path, text.as_bytes()).map_err(|e| failed(path, e))
-}
-
-/// A file that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Failed(String, #[source] std::io::Error);
-
-fn failed(path: &Path, error: std::io::Error) -> CommandError {
-    CommandError::internal(Failed(path.display().to_string(), error))
+    Ok(Value::Object(fields))
 }

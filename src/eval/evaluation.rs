@@ -40,6 +40,8 @@ pub struct Evaluation<'a> {
     pub batch: Option<usize>,
     /// Folder of the model's files, for the record.
     pub model_path: Option<PathBuf>,
+    /// Folder of the adapter's files, likewise.
+    pub adapter_path: Option<PathBuf>,
     /// Arguments of the command, for the record.
     pub command_line: Vec<String>,
 }
@@ -103,6 +105,7 @@ impl<'a> Evaluation<'a> {
             choice: Choice::default(),
             batch: None,
             model_path: None,
+            adapter_path: None,
             command_line: Vec::new(),
         }
     }
@@ -236,6 +239,7 @@ impl<'a> Evaluation<'a> {
             tool: ToolIdentity::this(),
             machine: Machine::this(),
             model_path: self.model_path.clone(),
+            adapter_path: self.adapter_path.clone(),
             started_at: jiff::Timestamp::now().to_string(),
             resumed_at: Vec::new(),
             ended_at: None,

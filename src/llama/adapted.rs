@@ -4,22 +4,20 @@
 //! the adapter's variables alone. Guarantees: an adapter holds exactly what its settings name in
 //! this network, in its sizes, or it is refused and nothing changes.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use candle_core::{Device, Tensor, Var};
 
 use super::{
-    Base, Linear, Llama, NetworkError, expected_tensors,
+    Base, Linear, Llama, NetworkError,
+    fit::Fit,
     weights::{EMBEDDING, HEAD},
 };
 use crate::{
     kernels::matrix::{Matrix, WeightType},
     lora::{
         Adapter, Attach, BaseRows, Branch, EMBEDDING_MODULE, HEAD_MODULE, LoraConfig, LoraError,
-        Target, TrainedBias, Whole, initialize,
+        Target, Whole, initialize,
     },
 };
 
@@ -40,29 +38,7 @@ enum Held {
     Trained(Var),
 }
 
-/// What an adapter can be beside or in place of.
-struct Sizes {
-    /// Outputs and inputs of each linear layer, of the embedding its width and its tokens; in the
-    /// order of the reference's modules.
-    modules: Vec<(String, [usize; 2])>,
-    /// Every tensor of the checkpoint.
-    tensors: BTreeMap<String, Vec<usize>>,
-    /// Whether the output matrix is the embedding.
-    tied: bool,
-}
-
 impl Llama {
-    fn sizes(&self) -> Sizes {
-        let (tokens, width) = (self.config.vocab_size, self.config.hidden_size);
-        let mut modules = vec![(EMBEDDING_MODULE.to_owned(), [width, tokens])];
-        modules.extend(self.linears().map(|(name, linear)| (name, linear.shape())));
-        modules.push((HEAD_MODULE.to_owned(), [tokens, width]));
-        let mut tensors: BTreeMap<_, _> = expected_tensors(&self.config).into_iter().collect();
-        // A tied network can be given an output matrix of its own.
-        tensors.insert(HEAD.to_owned(), vec![tokens, width]);
-        Sizes { modules, tensors, tied: self.head.is_none() }
-    }
-
     /// Returns a fresh adapter for this network, with the values PEFT would begin with and every
     /// field that it writes.
     ///
@@ -72,9 +48,9 @@ impl Llama {
     /// begin is not computed.
     pub fn fresh_adapter(&self, config: &LoraConfig, seed: u64) -> Result<Adapter, NetworkError> {
         let config = config.clone().completed();
-        let sizes = self.sizes();
-        let chosen = sizes.chosen(&config)?;
-        let targets: Vec<Target<'_>> = sizes
+        let fit = Fit::of(&self.config);
+        let chosen = fit.chosen(&config)?;
+        let targets: Vec<Target<'_>> = fit
             .modules
             .iter()
             .filter(|(name, _)| chosen.contains(&**name))
@@ -93,14 +69,14 @@ impl Llama {
                 low.start_magnitude(module, linear.base());
             }
         }
-        for name in sizes.trained_whole(&config, &chosen) {
-            let whole = self.read_whole(&name, &sizes.tensors[&name])?;
+        for name in fit.trained_whole(&config, &chosen) {
+            let whole = self.read_whole(&name, &fit.tensors[&name])?;
             adapter.whole.insert(name, whole);
         }
         // PEFT saves embeddings that have a branch.
         for (module, tensor) in [(EMBEDDING_MODULE, EMBEDDING), (HEAD_MODULE, HEAD)] {
             if adapter.modules.contains_key(module) {
-                let whole = self.read_whole(tensor, &sizes.tensors[tensor])?;
+                let whole = self.read_whole(tensor, &fit.tensors[tensor])?;
                 adapter.whole.insert(tensor.to_owned(), whole);
             }
         }
@@ -120,8 +96,8 @@ impl Llama {
         if self.adapter.is_some() {
             return Err(LoraError::Attached.into());
         }
-        let sizes = self.sizes();
-        let trained = sizes.check(adapter)?;
+        let fit = Fit::of(&self.config);
+        let trained = fit.check(adapter)?;
         self.check_int8_biases(adapter)?;
         let enlarged = adapter.whole.get(EMBEDDING).map(|whole| whole.shape[0]);
         let mut whole = BTreeMap::new();
@@ -362,76 +338,4 @@ impl Held {
 
 fn tensor_of(Whole { shape, values }: &Whole) -> Tensor {
     Tensor::from_slice(values, &**shape, &Device::Cpu).expect("shape and values were read together")
-}
-
-impl Sizes {
-    fn chosen(&self, config: &LoraConfig) -> Result<BTreeSet<String>, LoraError> {
-        let names: Vec<&str> = self.modules.iter().map(|(name, _)| &**name).collect();
-        Ok(config.select(&names)?.into_iter().map(str::to_owned).collect())
-    }
-
-    /// Returns the tensors of the base that are trained whole.
-    fn trained_whole(&self, config: &LoraConfig, chosen: &BTreeSet<String>) -> BTreeSet<String> {
-        let is_trained = |name: &str| {
-            let bias = name.strip_suffix(".bias");
-            config.saves(name)
-                || bias.is_some_and(|module| match config.bias {
-                    TrainedBias::None => false,
-                    TrainedBias::All => true,
-                    TrainedBias::LoraOnly => chosen.contains(module),
-                })
-        };
-        self.tensors.keys().filter(|name| is_trained(name)).cloned().collect()
-    }
-
-    /// Checks an adapter against the network and returns the tensors that are trained whole.
-    fn check(&self, adapter: &Adapter) -> Result<BTreeSet<String>, LoraError> {
-        let chosen = self.chosen(&adapter.config)?;
-        if let Some(missing) = chosen.iter().find(|name| !adapter.modules.contains_key(*name)) {
-            return Err(LoraError::MissingModule(missing.clone()));
-        }
-        if let Some(extra) = adapter.modules.keys().find(|name| !chosen.contains(*name)) {
-            return Err(LoraError::ExtraModule(extra.clone()));
-        }
-        let trained = self.trained_whole(&adapter.config, &chosen);
-        if let Some(missing) = trained.iter().find(|name| !adapter.whole.contains_key(*name)) {
-            return Err(LoraError::MissingTensor(missing.clone()));
-        }
-        let tokens = self.tensors[EMBEDDING][0];
-        for (name, whole) in &adapter.whole {
-            let embeds = name == EMBEDDING || name == HEAD;
-            if !trained.contains(name) && !embeds {
-                return Err(LoraError::ExtraTensor(name.clone()));
-            }
-            let expected = &self.tensors[name];
-            let longer = embeds && whole.shape.len() == 2 && whole.shape[1..] == expected[1..];
-            if whole.shape != *expected && !longer {
-                let (name, expected) = (name.clone(), expected.clone());
-                let got = whole.shape.clone();
-                return Err(LoraError::WholeShape { name, expected, got });
-            }
-        }
-        // An enlarged vocabulary needs both matrices, of one length.
-        let rows = |name: &str| adapter.whole.get(name).map_or(tokens, |whole| whole.shape[0]);
-        let embedding = rows(EMBEDDING);
-        let follows = self.tied && !adapter.whole.contains_key(HEAD);
-        let head = if follows { embedding } else { rows(HEAD) };
-        if embedding != head {
-            let missing = if embedding == tokens { EMBEDDING } else { HEAD };
-            return Err(LoraError::Enlarged { rows: embedding.max(head), missing });
-        }
-        for (module, expected) in &self.modules {
-            let Some(low) = adapter.modules.get(module) else { continue };
-            let expected = match &**module {
-                EMBEDDING_MODULE => [expected[0], embedding],
-                HEAD_MODULE => [embedding, expected[1]],
-                _ => *expected,
-            };
-            let got = [low.outputs(), low.inputs()];
-            if got != expected {
-                return Err(LoraError::Shape { module: module.clone(), expected, got });
-            }
-        }
-        Ok(trained)
-    }
 }

@@ -14,6 +14,7 @@ mod files;
 mod initial;
 mod layer;
 mod merge;
+mod norms;
 mod targets;
 
 pub use branch::{Attach, BaseLayer, BaseRows, Branch};

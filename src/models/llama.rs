@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request, WeightFormat,
-    candle::CandleDecoder, decode::Decode, format,
+    adapter::ReadAdapter, candle::CandleDecoder, decode::Decode, format,
 };
 use crate::{
     exam::QuestionId,
@@ -22,6 +22,7 @@ use crate::{
         defects, encode_pair,
         tokenizer::{Special, Tokenizer, TokenizerError},
     },
+    lora::Attach,
     protocol::{Bos, FinishReason, Sampling},
     stats::Seed,
     store::{FileIdentity, ModelIdentity, identify_file},
@@ -30,6 +31,8 @@ use crate::{
 /// A checkpoint ready to answer.
 pub struct LlamaModel {
     identity: ModelIdentity,
+    /// Name of the adapter.
+    adapter: Option<String>,
     tokenizer: Tokenizer,
     config: Config,
     decoder: Box<dyn Decode>,
@@ -55,7 +58,20 @@ impl LlamaModel {
     ///
     /// [`ModelError::Load`] if a file is missing, damaged or does not fit the others.
     pub fn open(folder: &Path, format: Option<WeightFormat>) -> Result<Self, ModelError> {
-        Self::open_with(folder, format, Network::Own)
+        Self::open_adapted(folder, format, None)
+    }
+
+    /// Opens a checkpoint folder and puts the adapter of another folder on it.
+    ///
+    /// # Errors
+    ///
+    /// As [`LlamaModel::open`], or if the adapter cannot be read or does not fit.
+    pub fn open_adapted(
+        folder: &Path,
+        format: Option<WeightFormat>,
+        adapter: Option<&Path>,
+    ) -> Result<Self, ModelError> {
+        Self::open_with(folder, format, Network::Own, adapter)
     }
 
     /// Opens a checkpoint folder with candle_transformers' network in f32, to check ours against.
@@ -64,13 +80,16 @@ impl LlamaModel {
     ///
     /// As [`LlamaModel::open`], and for configurations that network computes otherwise.
     pub fn open_candle(folder: &Path) -> Result<Self, ModelError> {
-        Self::open_with(folder, Some(WeightFormat::F32), Network::Candle)
+        Self::open_with(folder, Some(WeightFormat::F32), Network::Candle, None)
     }
 
-    /// Gives the model another name than its folder's.
+    /// Gives the model another name than its folder's; that of an adapter stays behind it.
     #[must_use]
     pub fn named(mut self, name: String) -> Self {
-        self.identity.name = name;
+        self.identity.name = match &self.adapter {
+            Some(adapter) => format!("{name}+{adapter}"),
+            None => name,
+        };
         self
     }
 
@@ -78,22 +97,23 @@ impl LlamaModel {
         folder: &Path,
         format: Option<WeightFormat>,
         network: Network,
+        adapter_folder: Option<&Path>,
     ) -> Result<Self, ModelError> {
         let load = |source: Box<dyn std::error::Error + Send + Sync>| ModelError::Load {
             path: folder.display().to_string(),
             source,
         };
+        let config_file = |name| folder.join(name).is_file();
+        if config_file("adapter_config.json") && !config_file("config.json") {
+            return Err(load("it holds an adapter, to be put on a base model".into()));
+        }
         let mut checkpoint = Checkpoint::open(folder).map_err(|error| load(error.into()))?;
+        let adapter = adapter_folder.map(ReadAdapter::open).transpose()?;
         let tokenizer = Tokenizer::from_dir(folder).map_err(|error| load(error.into()))?;
-        let vocab_size = checkpoint.config().vocab_size;
         let mut stop = stop_tokens(folder, checkpoint.config()).map_err(|e| load(e.into()))?;
         let mut notes = [checkpoint.notes(), tokenizer.notes()].concat();
-        if tokenizer.vocab_size() > vocab_size {
-            let pieces = tokenizer.vocab_size();
-            notes.push(format!(
-                "the tokenizer has {pieces} tokens, the network {vocab_size}: a prompt with one of \
-                 the others is refused"
-            ));
+        if let (Some(adapter), Some(path)) = (&adapter, adapter_folder) {
+            notes.extend(adapter.notes(path, folder));
         }
         for defect in defects::found(folder).map_err(|error| load(error.into()))? {
             notes.push(format!("{} ({})", defect.says, defect.source));
@@ -106,11 +126,24 @@ impl LlamaModel {
             notes.push("the weights are stored as int8 and dequantised".into());
         }
         let mut identity = identity(folder, &checkpoint, &tokenizer, hold)?;
-        let config = checkpoint.config().clone();
+        let (mut config, mut adapter_name) = (checkpoint.config().clone(), None);
         let decoder: Box<dyn Decode> = match network {
             Network::Own => {
                 let loaded = checkpoint.load(hold);
-                let network = loaded.map_err(|error| load(error.into()))?;
+                let mut network = loaded.map_err(|error| load(error.into()))?;
+                if let (Some(read), Some(path)) = (adapter, adapter_folder) {
+                    let attached = network.attach(&read.adapter, Attach::Frozen);
+                    attached.map_err(|source| ModelError::Load {
+                        path: path.display().to_string(),
+                        source: Box::new(source),
+                    })?;
+                    identity.name = format!("{}+{}", identity.name, read.name);
+                    adapter_name = Some(read.name);
+                    identity.adapter_sha256 = Some(read.sha256);
+                    identity.adapter_files = read.files;
+                    // The vocabulary may have been enlarged.
+                    config = network.config().clone();
+                }
                 Box::new(Decoder::new(network, Limits::default()))
             }
             Network::Candle if checkpoint.is_int8() => {
@@ -121,9 +154,18 @@ impl LlamaModel {
                 Box::new(CandleDecoder::load(&mut checkpoint).map_err(load)?)
             }
         };
+        let vocab_size = config.vocab_size;
+        if tokenizer.vocab_size() > vocab_size {
+            let pieces = tokenizer.vocab_size();
+            notes.push(format!(
+                "the tokenizer has {pieces} tokens, the network {vocab_size}: a prompt with one of \
+                 the others is refused"
+            ));
+        }
         Ok(Self {
             config,
             identity,
+            adapter: adapter_name,
             tokenizer,
             decoder,
             stop,
@@ -434,11 +476,12 @@ fn identity(
         tokenizer_sha256: Some(tokenizer.file().sha256.clone()),
         dtype: Some(format::name(hold)),
         files,
+        adapter_files: Vec::new(),
     })
 }
 
 /// The digest of what `sha256sum` prints for the files, in their order.
-fn together(files: &[FileIdentity]) -> String {
+pub(super) fn together(files: &[FileIdentity]) -> String {
     let mut digest = Sha256::new();
     for FileIdentity { name, sha256, .. } in files {
         digest.update(format!("{sha256}  {name}\n"));

@@ -3,11 +3,13 @@
 //! A backend implements [`Model`]; the evaluator knows only this trait, so canned replies drive
 //! the same code as a 13B checkpoint. Prompts come rendered, replies are read elsewhere.
 
+mod adapter;
 mod candle;
 mod decode;
 mod format;
 pub mod hub;
 mod llama;
+mod merge;
 mod recorded;
 mod replay;
 mod stub;
@@ -18,8 +20,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use self::hub::{HubSpec, Parts, Settings};
+pub use adapter::{adapter_folder, base_difference};
 pub use format::WeightFormat;
 pub use llama::LlamaModel;
+pub use merge::{Change, Direction, MergeBase, MergeError, MergedPart, Merging, bytes_in};
 pub use recorded::{Mark, Options, Recorded, RecordedError, Shape, Transcript};
 pub use replay::{RecordedAnswer, Replay, ReplayError};
 pub use stub::{Behaviour, Stub};
@@ -175,6 +179,8 @@ pub struct OpenOptions<'a> {
     pub exam: Option<&'a Exam>,
     /// The number format to hold a checkpoint's weights in; `None` keeps the stored one.
     pub format: Option<WeightFormat>,
+    /// A LoRA adapter to put on a checkpoint: a folder, or `hf:ORG/NAME[@REVISION]`.
+    pub adapter: Option<&'a str>,
 }
 
 /// A model ready to answer.
@@ -183,6 +189,8 @@ pub struct Opened {
     pub model: Box<dyn Model>,
     /// Folder of its files, `None` where it has none.
     pub path: Option<PathBuf>,
+    /// Folder of the adapter's files, `None` without one.
+    pub adapter_path: Option<PathBuf>,
     /// What a reader should know of its files, e.g. known defects.
     pub notes: Vec<String>,
 }
@@ -203,25 +211,32 @@ pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError>
         path: spec.to_owned(),
         source,
     };
+    let canned = ["stub:", "replay:", "candle:"].iter().any(|kind| spec.starts_with(kind));
+    if canned && options.adapter.is_some() {
+        return Err(load("an adapter can only be put on a checkpoint".into()));
+    }
     if let Some(behaviour) = spec.strip_prefix("stub:") {
         let exam = options.exam.ok_or_else(|| load("a stub needs an exam".into()))?;
         let model = Box::new(Stub::parse(behaviour, exam).map_err(|error| load(error.into()))?);
-        return Ok(Opened { model, path: None, notes: Vec::new() });
+        return Ok(Opened { model, path: None, adapter_path: None, notes: Vec::new() });
     }
     if let Some(file) = spec.strip_prefix("replay:") {
         let file = Path::new(file);
         let model = Box::new(Replay::open(file, options.exam)?);
         let path = file.parent().map(Path::to_owned);
-        return Ok(Opened { model, path, notes: Vec::new() });
+        return Ok(Opened { model, path, adapter_path: None, notes: Vec::new() });
     }
+    let adapter_path = options.adapter.map(adapter_folder).transpose()?;
+    let adapter = adapter_path.as_deref();
     if HubSpec::is_meant(spec) {
         let found = HubSpec::parse(spec)
             .and_then(|name| hub::resolve(&name, Parts::All, &Settings::from_env()?, &mut |_| ()));
         let found = found.map_err(|error| load(error.into()))?;
         let name = format!("{}@{}", found.repository, &found.commit[..12]);
-        let model = LlamaModel::open(&found.dir, options.format)?.named(name);
+        let model = LlamaModel::open_adapted(&found.dir, options.format, adapter)?.named(name);
         let notes = model.notes().to_vec();
-        return Ok(Opened { model: Box::new(model), path: Some(found.dir), notes });
+        let path = Some(found.dir);
+        return Ok(Opened { model: Box::new(model), path, adapter_path, notes });
     }
     let (folder, model) = match spec.strip_prefix("candle:") {
         Some(folder) => match options.format {
@@ -230,10 +245,14 @@ pub fn open(spec: &str, options: &OpenOptions<'_>) -> Result<Opened, ModelError>
             }
             Some(_) => return Err(load("candle_transformers' network is run in f32 alone".into())),
         },
-        None => (Path::new(spec), LlamaModel::open(Path::new(spec), options.format)?),
+        None => {
+            let folder = Path::new(spec);
+            (folder, LlamaModel::open_adapted(folder, options.format, adapter)?)
+        }
     };
     let notes = model.notes().to_vec();
-    Ok(Opened { model: Box::new(model), path: Some(folder.to_owned()), notes })
+    let path = Some(folder.to_owned());
+    Ok(Opened { model: Box::new(model), path, adapter_path, notes })
 }
 
 /// Why a model gave no answer.

@@ -20,6 +20,7 @@ impl ModelIdentity {
             tokenizer_sha256: None,
             dtype: None,
             files: Vec::new(),
+            adapter_files: Vec::new(),
         }
     }
 }

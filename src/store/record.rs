@@ -29,6 +29,9 @@ pub struct ModelIdentity {
     pub dtype: Option<String>,
     /// Each file read, in the order of their names.
     pub files: Vec<FileIdentity>,
+    /// The adapter's settings and weights, relative to its folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapter_files: Vec<FileIdentity>,
 }
 
 /// One file a number depends on.
@@ -68,6 +71,9 @@ pub struct Manifest {
     /// Folder of the model's files, where they can be hashed again; nothing depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_path: Option<PathBuf>,
+    /// Folder of the adapter's files, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_path: Option<PathBuf>,
     /// UTC, RFC 3339.
     pub started_at: String,
     /// UTC, RFC 3339, each time the run was taken up again.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    AttemptRecord, Manifest, Run, Selection, StoreError, identify_file, journal,
+    AttemptRecord, FileIdentity, Manifest, Run, Selection, StoreError, identify_file, journal,
     judge::{Judgement, judge},
     run::file,
     sha256_hex, summarise, writer,
@@ -226,20 +226,26 @@ fn selection(run: &Run, found: &mut Verification) {
 
 /// Hashes the model's files again where they still lie.
 fn model_files(manifest: &Manifest, found: &mut Verification) {
-    let Some(folder) = &manifest.model_path else {
-        if !manifest.model.files.is_empty() {
-            found.not_checked.push("the model's files: the run names no folder".into());
+    let Manifest { model, model_path, adapter_path, .. } = manifest;
+    files_of("model", &model.files, model_path.as_deref(), found);
+    files_of("adapter", &model.adapter_files, adapter_path.as_deref(), found);
+}
+
+fn files_of(what: &str, files: &[FileIdentity], folder: Option<&Path>, found: &mut Verification) {
+    let Some(folder) = folder else {
+        if !files.is_empty() {
+            found.not_checked.push(format!("the {what}'s files: the run names no folder"));
         }
         return;
     };
-    for stored in &manifest.model.files {
+    for stored in files {
         let path: PathBuf = folder.join(&stored.name);
         match identify_file(&path) {
             Ok(now) => {
                 found.compare(&path.display().to_string(), "sha256", &stored.sha256, &now.sha256)
             }
             Err(error) => {
-                found.not_checked.push(format!("a file of the model: {}", describe(&error)))
+                found.not_checked.push(format!("a file of the {what}: {}", describe(&error)))
             }
         }
     }

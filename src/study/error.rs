@@ -69,14 +69,6 @@ pub enum StudyError {
     /// A protocol cannot be used.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// A row asks for something that no backend here can do.
-    #[error("row `{row}`: {what} is not supported yet")]
-    Unsupported {
-        /// The row.
-        row: String,
-        /// What, e.g. `an adapter`.
-        what: &'static str,
-    },
     /// A row's model cannot be opened.
     #[error("row `{row}`")]
     Model {

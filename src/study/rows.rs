@@ -62,10 +62,11 @@ pub fn run_rows(
 ) -> Result<Option<Runs>, StudyError> {
     let mut runs = Runs::new();
     for (row, spec) in &plan.mapping.rows {
-        if spec.adapter.is_some() {
-            return Err(StudyError::Unsupported { row: row.to_owned(), what: "an adapter" });
-        }
-        let options = OpenOptions { exam: Some(plan.exam), format: spec.dtype };
+        let options = OpenOptions {
+            exam: Some(plan.exam),
+            format: spec.dtype,
+            adapter: spec.adapter.as_deref(),
+        };
         let mut opened = models::open(&spec.model, &options)
             .map_err(|source| StudyError::Model { row: row.clone(), source })?;
         for protocol in plan.protocols {
@@ -74,6 +75,7 @@ pub fn run_rows(
                 exam_files: plan.exam.files.iter().map(file).collect(),
                 seed: plan.seed,
                 model_path: opened.path.clone(),
+                adapter_path: opened.adapter_path.clone(),
                 command_line: std::env::args().collect(),
                 ..Evaluation::new(plan.exam, protocol)
             };

@@ -46,6 +46,8 @@ mod llama_support;
 mod llama_synth;
 mod lora;
 mod lora_branch;
+mod lora_commands;
+mod lora_merge;
 mod lora_networks;
 mod miniature;
 mod miniature_build;

@@ -172,6 +172,7 @@ fn manifest(label: &str, protocol: &ProtocolIdentity, selection: Selection) -> M
             tokenizer_sha256: None,
             dtype: None,
             files: Vec::new(),
+            adapter_files: Vec::new(),
         },
         exam: ExamIdentity {
             name: "fixture".into(),
@@ -196,6 +197,7 @@ fn manifest(label: &str, protocol: &ProtocolIdentity, selection: Selection) -> M
             os: "Linux 6".into(),
         },
         model_path: None,
+        adapter_path: None,
         started_at: "2026-01-01T00:00:00Z".into(),
         resumed_at: Vec::new(),
         ended_at: Some("2026-01-01T00:01:00Z".into()),

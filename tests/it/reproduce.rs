@@ -278,7 +278,7 @@ fn an_exam_of_another_size_is_not_comparable() {
 }
 
 #[test]
-fn an_adapter_is_refused_rather_than_left_out() {
+fn an_adapter_on_recorded_answers_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     write_exam(folder.path(), [0, 0, 0]);
     let models = folder.path().join("models.toml");

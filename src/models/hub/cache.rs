@@ -117,7 +117,8 @@ impl Folder {
         parts: Parts,
         files: BTreeMap<String, Pinned>,
     ) -> Result<(), HubError> {
-        let earlier = [Parts::All, Parts::Tokenizer].map(|parts| self.read_pin(commit, parts));
+        let every = [Parts::All, Parts::Tokenizer, Parts::Adapter];
+        let earlier = every.map(|parts| self.read_pin(commit, parts));
         let mut pin = earlier.into_iter().flatten().next().unwrap_or_else(|| Pin {
             format: PIN_FORMAT,
             repository: self.repository.folder_name(),

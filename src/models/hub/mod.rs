@@ -145,11 +145,11 @@ impl Job<'_> {
     /// Returns the model as pinned earlier, `None` if it is not.
     fn as_pinned(&self, commit: &str) -> Result<Option<ResolvedModel>, HubError> {
         let Some(pin) = self.folder.read_pin(commit, self.parts) else { return Ok(None) };
-        let names: BTreeSet<String> = if self.parts == Parts::Tokenizer {
+        let names: BTreeSet<String> = if self.parts == Parts::All {
+            pin.files.keys().cloned().collect()
+        } else {
             let there = |name: &str| pin.files.contains_key(name);
             select::select(&self.spec.repository, self.parts, there)?.files
-        } else {
-            pin.files.keys().cloned().collect()
         };
         let mut files = BTreeMap::new();
         for name in names {

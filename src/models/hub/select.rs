@@ -11,6 +11,8 @@ pub enum Parts {
     All,
     /// The tokenizer and its configuration.
     Tokenizer,
+    /// An adapter's configuration and weights.
+    Adapter,
 }
 
 impl Parts {
@@ -18,6 +20,7 @@ impl Parts {
         match self {
             Self::All => "all",
             Self::Tokenizer => "tokenizer",
+            Self::Adapter => "adapter",
         }
     }
 }
@@ -61,6 +64,15 @@ pub(super) fn select(
 ) -> Result<Selection, HubError> {
     let nothing = |what| HubError::Nothing { repository: repository.to_owned(), what };
     let mut selection = Selection::default();
+    if parts == Parts::Adapter {
+        let weights = ADAPTER.into_iter().find(|name| there(name));
+        let config = Some("adapter_config.json").filter(|name| there(name));
+        selection.files.extend([weights, config].into_iter().flatten().map(str::to_owned));
+        return match selection.files.len() {
+            2 => Ok(selection),
+            _ => Err(nothing("adapter_config.json and adapter_model.safetensors or .bin")),
+        };
+    }
     let mut take = |names: &[&str]| {
         let found: Vec<_> =
             names.iter().filter(|name| there(name)).map(|&n| n.to_owned()).collect();
@@ -150,6 +162,13 @@ mod tests {
         assert!(chosen(&names[1..], Parts::All).unwrap_err().contains("adapter_config.json"));
         assert!(chosen(&["config.json"], Parts::All).unwrap_err().contains("weights"));
         assert!(chosen(&names, Parts::Tokenizer).unwrap_err().contains("tokenizer.json"));
+    }
+
+    #[test]
+    fn of_an_adapter_its_own_files_alone_are_taken() {
+        let names = ["adapter_config.json", "adapter_model.safetensors", "tokenizer.model"];
+        assert_eq!(chosen(&names, Parts::Adapter).unwrap(), names[..2]);
+        assert!(chosen(&names[1..], Parts::Adapter).unwrap_err().contains("adapter_config.json"));
     }
 
     #[test]
