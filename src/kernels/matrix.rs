@@ -1,20 +1,17 @@
 //! A frozen weight matrix, packed once into panels, and its products with rows of activations.
 //!
-//! Each output is one sum over the inputs in ascending order, whatever the number of rows, threads
-//! or kernel set: the product of a row has the same bits alone and in any batch. Panels are
-//! [`LANES`] outputs wide, the last one padded with zeros; element `(output, input)` of a panel
-//! stands at `input * LANES + lane`.
+//! In f32 each output is one sum over the inputs in ascending order, whatever the number of rows,
+//! threads or kernel set: the product of a row has the same bits alone and in any batch. In bf16
+//! that holds on one kernel set; see [`Precision`].
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::float::{Kernels, LANES, TILE_ROWS, Weight};
-
-/// Inputs multiplied in one go: a panel's share stays in the second-level cache.
-const BLOCK_INPUTS: usize = 512;
-
-/// Products with fewer multiply-adds than this run on the calling thread alone.
-const PARALLEL_FROM: usize = 1 << 18;
+use super::{
+    Precision,
+    product::{Format, Weight},
+    words::{LANES, Pair, WORDS},
+};
 
 /// Number format of the weights held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,24 +32,34 @@ impl WeightType {
             Self::F16 | Self::Bf16 => 2,
         }
     }
-}
 
-#[derive(Debug)]
-enum Panels {
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
-}
-
-/// Runs `$body` with `$panels` bound to the weights, whatever their format.
-macro_rules! with_panels {
-    ($matrix:expr, $panels:ident => $body:expr) => {
-        match $matrix {
-            Panels::F32($panels) => $body,
-            Panels::F16($panels) => $body,
-            Panels::Bf16($panels) => $body,
+    fn format(self) -> Format {
+        match self {
+            Self::F32 => Format::F32,
+            Self::F16 => Format::F16,
+            Self::Bf16 => Format::Bf16,
         }
-    };
+    }
+
+    /// Returns the bits of the nearest value, ties to even.
+    fn bits_of(self, value: f32) -> u32 {
+        match self {
+            Self::F32 => value.to_bits(),
+            Self::F16 => u32::from(f16::from_f32(value).to_bits()),
+            Self::Bf16 => u32::from(bf16::from_f32(value).to_bits()),
+        }
+    }
+
+    /// Returns the value of an element of a word.
+    #[expect(clippy::cast_possible_truncation, reason = "halves of a word")]
+    fn value_of(self, word: u32, element: usize) -> f32 {
+        let half = (word >> (16 * element)) as u16;
+        match self {
+            Self::F32 => f32::from_bits(word),
+            Self::F16 => f16::from_bits(half).to_f32(),
+            Self::Bf16 => bf16::from_bits(half).to_f32(),
+        }
+    }
 }
 
 /// A weight matrix `[outputs, inputs]` that takes no gradient.
@@ -60,19 +67,16 @@ macro_rules! with_panels {
 pub struct Matrix {
     outputs: usize,
     inputs: usize,
-    panels: Panels,
+    weight_type: WeightType,
+    /// `[panel][word]`.
+    pairs: Vec<Pair>,
 }
 
 impl Matrix {
     /// Returns a matrix of zeros, to be filled by [`Matrix::set_rows`].
     pub fn zeros(weight_type: WeightType, outputs: usize, inputs: usize) -> Self {
-        let len = outputs.div_ceil(LANES) * LANES * inputs;
-        let panels = match weight_type {
-            WeightType::F32 => Panels::F32(vec![0.0; len]),
-            WeightType::F16 => Panels::F16(vec![f16::ZERO; len]),
-            WeightType::Bf16 => Panels::Bf16(vec![bf16::ZERO; len]),
-        };
-        Self { outputs, inputs, panels }
+        let len = outputs.div_ceil(LANES) * weight_type.format().words(inputs);
+        Self { outputs, inputs, weight_type, pairs: vec![Pair::default(); len] }
     }
 
     /// Returns the number of rows.
@@ -87,16 +91,12 @@ impl Matrix {
 
     /// Returns the number format of the weights.
     pub fn weight_type(&self) -> WeightType {
-        match self.panels {
-            Panels::F32(_) => WeightType::F32,
-            Panels::F16(_) => WeightType::F16,
-            Panels::Bf16(_) => WeightType::Bf16,
-        }
+        self.weight_type
     }
 
     /// Returns the bytes that the weights take in memory.
     pub fn mem_bytes(&self) -> usize {
-        self.outputs.div_ceil(LANES) * LANES * self.inputs * self.weight_type().bytes()
+        size_of_val(&*self.pairs)
     }
 
     /// Overwrites the rows from `first` on, each weight rounded to nearest, ties to even.
@@ -107,23 +107,27 @@ impl Matrix {
     ///
     /// If `values` is not whole rows, or they reach behind the last row.
     pub fn set_rows(&mut self, first: usize, values: &[f32]) {
-        let inputs = self.inputs;
-        assert_eq!(values.len() % inputs, 0, "set_rows: whole rows");
+        let (inputs, weight_type) = (self.inputs, self.weight_type);
         let rows = values.len() / inputs;
+        assert_eq!(rows * inputs, values.len(), "set_rows: whole rows");
         assert!(first + rows <= self.outputs, "set_rows: row out of range");
-        with_panels!(&mut self.panels, panels => {
-            let from = first / LANES;
-            panels.par_chunks_mut(LANES * inputs).enumerate().skip(from).for_each(|(p, panel)| {
-                let begin = (p * LANES).max(first);
-                let end = ((p + 1) * LANES).min(first + rows);
-                for row in begin..end.max(begin) {
-                    let values = &values[(row - first) * inputs..][..inputs];
-                    let lanes = panel[row % LANES..].iter_mut().step_by(LANES);
-                    for (slot, value) in lanes.zip(values) {
-                        *slot = Weight::from_f32(*value);
-                    }
+        let (words, per_word) = (self.words(), weight_type.format().per_word());
+        let from = first / LANES;
+        let until = (first + rows).div_ceil(LANES);
+        let panels = self.pairs[from * words..until * words].par_chunks_mut(words);
+        panels.zip(from..until).for_each(|(pairs, panel)| {
+            let begin = (panel * LANES).max(first);
+            let end = ((panel + 1) * LANES).min(first + rows);
+            for row in begin..end {
+                let (half, lane) = (row % LANES / WORDS, row % WORDS);
+                let values = &values[(row - first) * inputs..][..inputs];
+                for (pair, values) in pairs.iter_mut().zip(values.chunks(per_word)) {
+                    let bits = values.iter().enumerate().fold(0, |bits, (element, value)| {
+                        bits | weight_type.bits_of(*value) << (16 * element)
+                    });
+                    pair[half].0[lane] = bits;
                 }
-            });
+            }
         });
     }
 
@@ -135,15 +139,17 @@ impl Matrix {
     pub fn row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.outputs, "row {row} of a matrix of {}", self.outputs);
         assert_eq!(out.len(), self.inputs, "row: length");
-        with_panels!(&self.panels, panels => {
-            let panel = &panels[row / LANES * LANES * self.inputs..][..LANES * self.inputs];
-            for (out, weight) in out.iter_mut().zip(panel[row % LANES..].iter().step_by(LANES)) {
-                *out = weight.to_f32();
+        let pairs = &self.pairs[row / LANES * self.words()..][..self.words()];
+        let per_word = self.weight_type.format().per_word();
+        for (out, pair) in out.chunks_mut(per_word).zip(pairs) {
+            let word = pair[row % LANES / WORDS].0[row % WORDS];
+            for (element, out) in out.iter_mut().enumerate() {
+                *out = self.weight_type.value_of(word, element);
             }
-        });
+        }
     }
 
-    /// Returns `x · Wᵀ`.
+    /// Returns `x · Wᵀ` in f32.
     ///
     /// `x: [n, inputs]`, result `[n, outputs]`. Inputs are summed in ascending order with fused
     /// multiply-adds in f32, so the relative error is at most `inputs * 2^-24` of the sum of
@@ -153,118 +159,51 @@ impl Matrix {
     ///
     /// If `x` is not whole rows.
     pub fn multiply(&self, x: &[f32]) -> Vec<f32> {
-        assert_eq!(x.len() % self.inputs, 0, "multiply: whole rows");
-        let rows = x.len() / self.inputs;
-        let tiles = pack_tiles(x, rows, self.inputs);
-        let mut strips = vec![[0.0; LANES]; self.outputs.div_ceil(LANES) * rows];
-        with_panels!(&self.panels, panels => {
-            let strip = |(sums, panel): (&mut [[f32; LANES]], _)| {
-                multiply_panel(&tiles, self.inputs, panel, sums);
-            };
-            let width = LANES * self.inputs;
-            if rows * self.outputs * self.inputs < PARALLEL_FROM {
-                strips.chunks_mut(rows.max(1)).zip(panels.chunks(width)).for_each(strip);
-            } else {
-                strips.par_chunks_mut(rows).zip(panels.par_chunks(width)).for_each(strip);
-            }
-        });
-        join_strips(&strips, rows, self.outputs)
+        self.multiply_in(x, Precision::F32)
     }
 
-    /// Returns `g · W`, the gradient of the product's input.
+    /// Returns `x · Wᵀ` with both operands rounded to `precision`.
     ///
-    /// `g: [n, outputs]`, result `[n, inputs]`. The weights are unpacked strip by strip; no second
+    /// `x: [n, inputs]`, result `[n, outputs]`.
+    ///
+    /// # Panics
+    ///
+    /// If `x` is not whole rows.
+    pub fn multiply_in(&self, x: &[f32], precision: Precision) -> Vec<f32> {
+        self.weight().multiply(x, precision)
+    }
+
+    /// Returns `g · W` in f32, the gradient of the product's input.
+    ///
+    /// `g: [n, outputs]`, result `[n, inputs]`. The weights are unpacked block by block; no second
     /// copy of the matrix is made.
     ///
     /// # Panics
     ///
     /// If `g` is not whole rows.
     pub fn multiply_transposed(&self, g: &[f32]) -> Vec<f32> {
-        assert_eq!(g.len() % self.outputs, 0, "multiply_transposed: whole rows");
-        let rows = g.len() / self.outputs;
-        let tiles = pack_tiles(g, rows, self.outputs);
-        let mut strips = vec![[0.0; LANES]; self.inputs.div_ceil(LANES) * rows];
-        with_panels!(&self.panels, panels => {
-            strips.par_chunks_mut(rows.max(1)).enumerate().for_each(|(s, sums)| {
-                let columns = s * LANES..((s + 1) * LANES).min(self.inputs);
-                let mut strip = vec![0.0; self.outputs * LANES];
-                for (panel, rows) in
-                    panels.chunks(LANES * self.inputs).zip(strip.chunks_mut(LANES * LANES))
-                {
-                    for (c, lanes) in panel.chunks(LANES).take(columns.end).skip(columns.start).enumerate() {
-                        for (row, weight) in rows.chunks_mut(LANES).zip(lanes) {
-                            row[c] = weight.to_f32();
-                        }
-                    }
-                }
-                multiply_panel(&tiles, self.outputs, &strip, sums);
-            });
-        });
-        join_strips(&strips, rows, self.inputs)
+        self.multiply_transposed_in(g, Precision::F32)
     }
-}
 
-/// Rows of activations, regrouped for the kernels: each tile `[inputs, height]`.
-struct Tiles {
-    /// Height and packed values of each tile.
-    tiles: Vec<(usize, Vec<f32>)>,
-}
+    /// Returns `g · W` with both operands rounded to `precision`.
+    ///
+    /// `g: [n, outputs]`, result `[n, inputs]`.
+    ///
+    /// # Panics
+    ///
+    /// If `g` is not whole rows.
+    pub fn multiply_transposed_in(&self, g: &[f32], precision: Precision) -> Vec<f32> {
+        self.weight().multiply_transposed(g, precision)
+    }
 
-fn pack_tiles(x: &[f32], rows: usize, inputs: usize) -> Tiles {
-    let mut tiles = Vec::new();
-    let mut done = 0;
-    while done < rows {
-        let height = TILE_ROWS
-            .into_iter()
-            .find(|height| *height <= rows - done)
-            .expect("a tile of one row always fits");
-        let x = &x[done * inputs..][..height * inputs];
-        let mut packed = vec![0.0; x.len()];
-        for (r, row) in x.chunks_exact(inputs).enumerate() {
-            for (slot, value) in packed[r..].iter_mut().step_by(height).zip(row) {
-                *slot = *value;
-            }
-        }
-        tiles.push((height, packed));
-        done += height;
+    fn words(&self) -> usize {
+        self.weight_type.format().words(self.inputs)
     }
-    Tiles { tiles }
-}
 
-/// Fills `sums`, `[rows, LANES]`, with the products of every tile and one panel.
-fn multiply_panel<W: Weight>(x: &Tiles, inputs: usize, panel: &[W], sums: &mut [[f32; LANES]]) {
-    let kernels = Kernels::get();
-    for (block, w) in panel.chunks(BLOCK_INPUTS * LANES).enumerate() {
-        let from = block * BLOCK_INPUTS;
-        let len = (inputs - from).min(BLOCK_INPUTS);
-        let mut rest = &mut *sums;
-        for (height, x) in &x.tiles {
-            let (acc, behind) = rest.split_at_mut(*height);
-            kernels.tile(*height, &x[from * height..][..len * height], &w[..len * LANES], acc);
-            rest = behind;
-        }
+    fn weight(&self) -> Weight<'_> {
+        let Self { outputs, inputs, weight_type, ref pairs } = *self;
+        Weight { pairs, format: weight_type.format(), outputs, inputs, scales: &[] }
     }
-}
-
-/// Regroups strips `[strip, rows, LANES]` to `[rows, width]`.
-fn join_strips(strips: &[[f32; LANES]], rows: usize, width: usize) -> Vec<f32> {
-    if rows <= 1 {
-        let mut out = strips.as_flattened().to_vec();
-        out.truncate(width * rows);
-        return out;
-    }
-    let mut out = vec![0.0; rows * width];
-    let join = |(r, row): (usize, &mut [f32])| {
-        for (s, out) in row.chunks_mut(LANES).enumerate() {
-            out.copy_from_slice(&strips[s * rows + r][..out.len()]);
-        }
-    };
-    if rows * width < PARALLEL_FROM {
-        out.chunks_mut(width).enumerate().for_each(join);
-    } else {
-        out.par_chunks_mut(width).enumerate().for_each(join);
-    }
-    out
 }
 
 #[cfg(test)]
@@ -332,6 +271,59 @@ mod tests {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("pool");
             for (x, want) in x.chunks(1100).zip(together.chunks(257)) {
                 assert_eq!(pool.install(|| matrix.multiply(x)), want);
+            }
+        }
+    }
+
+    /// In bf16 too, for the kernel set in use: prompts and single tokens must agree.
+    #[test]
+    fn a_row_has_the_same_bits_in_bf16_alone_and_in_a_batch() {
+        for weight_type in TYPES {
+            let (matrix, _) = matrix(weight_type, 257, 1100);
+            let (x, g) = (values(9, 70 * 1100), values(5, 70 * 257));
+            let together = matrix.multiply_in(&x, Precision::Bf16);
+            let gradient = matrix.multiply_transposed_in(&g, Precision::Bf16);
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                for rows in [1, 7, 33] {
+                    let alone =
+                        pool.install(|| matrix.multiply_in(&x[..rows * 1100], Precision::Bf16));
+                    assert_eq!(alone, together[..rows * 257]);
+                    let g = &g[..rows * 257];
+                    let alone = pool.install(|| matrix.multiply_transposed_in(g, Precision::Bf16));
+                    assert_eq!(alone, gradient[..rows * 1100]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bf16_products_lie_within_their_bound() {
+        for weight_type in TYPES {
+            for (n, outputs, inputs) in [(1, 1, 1), (5, 33, 7), (31, 64, 600), (40, 100, 1025)] {
+                let (matrix, w) = matrix(weight_type, outputs, inputs);
+                let round = |x: f32| f64::from(bf16::from_f32(x));
+                let close = |got: f32, terms: &mut dyn Iterator<Item = (f32, f32)>, count| {
+                    let (mut sum, mut size) = (0.0, 0.0);
+                    for (a, b) in terms {
+                        sum += round(a) * round(b);
+                        size += (round(a) * round(b)).abs();
+                    }
+                    let bound = 2.0 * count as f64 * f64::from(f32::EPSILON) * size + 1e-30;
+                    assert!((f64::from(got) - sum).abs() <= bound, "{got} {sum}");
+                };
+                let (x, g) = (values(3, n * inputs), values(5, n * outputs));
+                for (at, got) in matrix.multiply_in(&x, Precision::Bf16).into_iter().enumerate() {
+                    let (x, w) =
+                        (&x[at / outputs * inputs..], &w[at % outputs * inputs..][..inputs]);
+                    close(got, &mut x.iter().copied().zip(w.iter().copied()), inputs);
+                }
+                let gradient = matrix.multiply_transposed_in(&g, Precision::Bf16);
+                for (at, got) in gradient.into_iter().enumerate() {
+                    let g = g[at / inputs * outputs..][..outputs].iter().copied();
+                    let w = w[at % inputs..].iter().step_by(inputs).copied();
+                    close(got, &mut g.zip(w), outputs);
+                }
             }
         }
     }

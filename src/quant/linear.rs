@@ -166,25 +166,26 @@ impl Int8Linear {
     /// The int8 product, dequantised, with the bias, in the output's format.
     fn multiply(&self, activations: &Activations) -> Vec<f32> {
         let kernels = Kernels::get();
-        let sums = kernels.int8_product(&activations.codes, self.weight.packed());
         let (rows, scales) = (&activations.scales, self.weight.scales());
-        let mut y = vec![0.0; rows.len() * scales.len()];
-        if self.arithmetic == Arithmetic::Cuda {
-            let half_bias = self.bias.as_ref().filter(|_| self.dtype == Dtype::F16);
-            for (row, (y, row_scale)) in y.chunks_mut(scales.len().max(1)).zip(rows).enumerate() {
-                for (output, (y, scale)) in y.iter_mut().zip(scales).enumerate() {
-                    let sum = sums.get(row, output) as f32 * row_scale * scale;
-                    let bias = half_bias.map_or(0.0, |bias| bias[output]);
-                    *y = Dtype::F16.round(sum.mul_add(DEQUANT_CUDA, bias));
-                }
-            }
+        let (codes, packed) = (&activations.codes, self.weight.packed());
+        if self.arithmetic != Arithmetic::Cuda {
+            let mut y = kernels.scaled_product(codes, packed, rows, scales, DEQUANT_CPU);
+            self.add_bias(&mut y);
             self.dtype.round_all(&mut y);
-            if half_bias.is_none() {
-                self.add_bias(&mut y);
-                self.dtype.round_all(&mut y);
+            return y;
+        }
+        let sums = kernels.int8_product(codes, packed);
+        let mut y = vec![0.0; rows.len() * scales.len()];
+        let half_bias = self.bias.as_ref().filter(|_| self.dtype == Dtype::F16);
+        for (row, (y, row_scale)) in y.chunks_mut(scales.len().max(1)).zip(rows).enumerate() {
+            for (output, (y, scale)) in y.iter_mut().zip(scales).enumerate() {
+                let sum = sums.get(row, output) as f32 * row_scale * scale;
+                let bias = half_bias.map_or(0.0, |bias| bias[output]);
+                *y = Dtype::F16.round(sum.mul_add(DEQUANT_CUDA, bias));
             }
-        } else {
-            kernels.dequantize(&sums, rows, scales, DEQUANT_CPU, &mut y);
+        }
+        self.dtype.round_all(&mut y);
+        if half_bias.is_none() {
             self.add_bias(&mut y);
             self.dtype.round_all(&mut y);
         }

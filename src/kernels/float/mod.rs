@@ -5,28 +5,22 @@
 //! ([`f32::mul_add`]), so that all sets give the same bits and a row's result does not depend on
 //! which other rows are computed beside it.
 
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "vendor intrinsics; see the SAFETY comments")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "vendor intrinsics; see the SAFETY comments")]
-mod avx512;
 pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "calls behind checks of the processor")]
+mod x86;
 
 use std::sync::LazyLock;
 
-use half::{bf16, f16};
+pub use super::words::LANES;
 
-use super::Level;
+use super::{
+    Level, scalar as definition,
+    words::{BLOCK_STEPS, Line, Pair, TileKernel, WORDS},
+};
 
-/// Outputs that one panel of packed weights holds side by side.
-pub const LANES: usize = 32;
-
-/// Heights of the tiles a kernel can compute at once, tallest first.
+/// Heights of the tiles of [`Kernels::tile`], tallest first.
 pub const TILE_ROWS: [usize; 5] = [12, 8, 4, 2, 1];
-
-/// Adds to each row of `acc` the product of that row of `x` with a panel of weights.
-pub type Tile<W> = fn(rows: usize, x: &[f32], w: &[W], acc: &mut [[f32; LANES]]);
 
 /// One implementation of every kernel.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +29,17 @@ pub struct Kernels {
     pub name: &'static str,
     /// What a processor must have for it.
     pub level: Level,
-    tile_f32: Tile<f32>,
-    tile_f16: Tile<f16>,
-    tile_bf16: Tile<bf16>,
+    /// f32 words; the same bits on every set.
+    pub(super) f32_tile: TileKernel,
+    /// bf16 words, where the processor multiplies them.
+    pub(super) bf16_tile: Option<TileKernel>,
+    pub(super) spread_f16: fn(&[Pair], &mut [Pair]),
+    pub(super) spread_bf16: fn(&[Pair], &mut [Pair]),
+    pub(super) spread_int8: fn(&[Pair], &[f32; LANES], &mut [Pair]),
+    pub(super) narrow_pairs: fn(&[Pair], &mut [Pair]),
+    pub(super) narrow_line: fn(&Pair, &mut Line),
+    pub(super) transpose: fn(&mut [Line; WORDS]),
+    tile: fn(usize, &[f32], &[f32], &mut [[f32; LANES]]),
     softmax: fn(&mut [f32]) -> (f32, f32),
     exp_scaled: fn(&mut [f32], f32, f32),
     rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
@@ -63,9 +65,19 @@ impl Kernels {
         let mut sets = vec![Self {
             name: "scalar",
             level: Level::Scalar,
-            tile_f32: scalar::tile,
-            tile_f16: scalar::tile,
-            tile_bf16: scalar::tile,
+            f32_tile: TileKernel {
+                heights: definition::HEIGHTS,
+                block_steps: BLOCK_STEPS,
+                run: definition::f32_tile,
+            },
+            bf16_tile: None,
+            spread_f16: definition::spread_f16,
+            spread_bf16: definition::spread_bf16,
+            spread_int8: definition::spread_int8,
+            narrow_pairs: definition::narrow_pairs,
+            narrow_line: definition::narrow_line,
+            transpose: definition::transpose,
+            tile: scalar::tile,
             softmax: scalar::softmax,
             exp_scaled: scalar::exp_scaled,
             rms_norm: scalar::rms_norm,
@@ -73,26 +85,24 @@ impl Kernels {
             log_sum_exp: scalar::log_sum_exp,
         }];
         #[cfg(target_arch = "x86_64")]
-        {
-            sets.extend(avx2::kernels());
-            sets.extend(avx512::kernels());
-        }
+        sets.extend(x86::kernels());
         sets
     }
 
     /// Computes `acc[r] += sum_k x[k][r] * w[k]` for `rows` rows, `k` ascending, one fused
     /// operation each.
     ///
-    /// `x: [k, rows]`, `w: [k, LANES]` (a panel), `acc: [rows, LANES]`.
+    /// `x: [k, rows]`, `w: [k, LANES]` (a panel), `acc: [rows, LANES]`. For small operands that are
+    /// not worth packing, as those of attention.
     ///
     /// # Panics
     ///
     /// If the lengths disagree or `rows` is not one of [`TILE_ROWS`].
-    pub fn tile<W: Weight>(&self, rows: usize, x: &[f32], w: &[W], acc: &mut [[f32; LANES]]) {
+    pub fn tile(&self, rows: usize, x: &[f32], w: &[f32], acc: &mut [[f32; LANES]]) {
         assert!(TILE_ROWS.contains(&rows), "no tile of {rows} rows");
         assert_eq!(acc.len(), rows, "tile: rows of the result");
         assert_eq!(x.len() * LANES, w.len() * rows, "tile: inner lengths");
-        W::tile(self)(rows, x, w, acc);
+        (self.tile)(rows, x, w, acc);
     }
 
     /// Replaces scores by `e^(score - highest)`; returns the highest and the sum of the results.
@@ -124,59 +134,6 @@ impl Kernels {
     /// Returns the natural logarithm of the sum of exponentials, NaN if an element is NaN.
     pub fn log_sum_exp(&self, x: &[f32]) -> f64 {
         (self.log_sum_exp)(x)
-    }
-}
-
-/// A number format that weights can be held in; activations are always f32.
-pub trait Weight: Copy + Send + Sync + 'static {
-    /// Returns the nearest value of this format, ties to even.
-    fn from_f32(value: f32) -> Self;
-    /// Returns the same value in f32.
-    fn to_f32(self) -> f32;
-    /// Returns the tile kernel for this format.
-    #[doc(hidden)]
-    fn tile(kernels: &Kernels) -> Tile<Self>;
-}
-
-impl Weight for f32 {
-    fn from_f32(value: f32) -> Self {
-        value
-    }
-
-    fn to_f32(self) -> f32 {
-        self
-    }
-
-    fn tile(kernels: &Kernels) -> Tile<Self> {
-        kernels.tile_f32
-    }
-}
-
-impl Weight for f16 {
-    fn from_f32(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    fn to_f32(self) -> f32 {
-        self.to_f32()
-    }
-
-    fn tile(kernels: &Kernels) -> Tile<Self> {
-        kernels.tile_f16
-    }
-}
-
-impl Weight for bf16 {
-    fn from_f32(value: f32) -> Self {
-        Self::from_f32(value)
-    }
-
-    fn to_f32(self) -> f32 {
-        self.to_f32()
-    }
-
-    fn tile(kernels: &Kernels) -> Tile<Self> {
-        kernels.tile_bf16
     }
 }
 

@@ -3,17 +3,17 @@
 //! The bodies are inlined into the wider sets, which compile them for their instruction set.
 //! A sum over a row runs in [`ACCUMULATORS`] interleaved partial sums, folded by halves.
 
-use super::{LANES, Weight};
+use super::LANES;
 
 /// Interleaved partial sums of a dot product.
 const ACCUMULATORS: usize = 16;
 
 /// See [`Kernels::tile`](super::Kernels::tile).
-pub fn tile<W: Weight>(rows: usize, x: &[f32], w: &[W], acc: &mut [[f32; LANES]]) {
+pub fn tile(rows: usize, x: &[f32], w: &[f32], acc: &mut [[f32; LANES]]) {
     for (x, w) in x.chunks_exact(rows).zip(w.chunks_exact(LANES)) {
         for (&x, acc) in x.iter().zip(&mut *acc) {
             for (w, acc) in w.iter().zip(acc) {
-                *acc = x.mul_add(w.to_f32(), *acc);
+                *acc = x.mul_add(*w, *acc);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! One battery for every available kernel set: the same bits as the scalar definitions.
 
-use super::*;
+use super::{super::words::Block, *};
 
 fn values(seed: u32, len: usize) -> Vec<f32> {
     let mut state = seed;
@@ -12,11 +12,163 @@ fn values(seed: u32, len: usize) -> Vec<f32> {
     .collect()
 }
 
-fn tiles_equal_scalar<W: Weight>() {
+fn lines(seed: u32, count: usize) -> Vec<Line> {
+    values(seed, count * WORDS).as_chunks().0.iter().map(|x| Line::of_floats(*x)).collect()
+}
+
+fn pairs(seed: u32, count: usize) -> Vec<Pair> {
+    lines(seed, count * 2).as_chunks().0.to_vec()
+}
+
+/// Runs a tile kernel over `tiles` tiles that lie a line further apart than they need to.
+fn run(kernel: &TileKernel, height: usize, tiles: usize, b: &[Pair]) -> Vec<Pair> {
+    let tile_lines = b.len() / WORDS * height + 1;
+    let a = lines(1, tile_lines * tiles);
+    let mut sums = pairs(3, tiles * height);
+    let ahead = pairs(4, 3);
+    (kernel.run)(Block { a: &a, tile_lines, height, b, ahead: &ahead, sums: &mut sums });
+    sums
+}
+
+#[test]
+fn f32_tiles_of_every_set_equal_scalar_bit_for_bit() {
+    let scalar = Kernels::available()[0].f32_tile;
+    for kernels in Kernels::available() {
+        for &height in kernels.f32_tile.heights {
+            for steps in [0, 1, 2, 7, 9] {
+                let b = pairs(2, steps * WORDS);
+                for tiles in [1, 3] {
+                    let got = run(&kernels.f32_tile, height, tiles, &b);
+                    let want = run(&scalar, height, tiles, &b);
+                    assert_eq!(got, want, "{} {height} rows {steps} steps", kernels.name);
+                }
+            }
+        }
+    }
+}
+
+/// With ones and zeros every order of the sum is exact.
+#[test]
+fn bf16_tiles_of_every_set_multiply_what_stands_in_their_place() {
+    for kernels in Kernels::available() {
+        let Some(tile) = kernels.bf16_tile else { continue };
+        for &height in tile.heights {
+            let steps = 3;
+            let value = |at: usize| (at % 5) as f32 - 2.0;
+            let word = |at: usize| {
+                let half = |value: f32| u32::from(half::bf16::from_f32(value).to_bits());
+                half(value(at)) | half(value(at + 3)) << 16
+            };
+            let line = |at: usize| Line(std::array::from_fn(|word_at| word(at * 7 + word_at)));
+            let a: Vec<Line> = (0..steps * height).map(line).collect();
+            let b: Vec<Pair> =
+                (0..steps * WORDS).map(|at| [line(2 * at), line(2 * at + 1)]).collect();
+            let mut sums = vec![Pair::default(); height];
+            let tile_lines = a.len();
+            (tile.run)(Block { a: &a, tile_lines, height, b: &b, ahead: &[], sums: &mut sums });
+            let halves = |word: u32| [f32::from_bits(word << 16), f32::from_bits(word & !0xffff)];
+            for (row, sums) in sums.iter().enumerate() {
+                for (lane, sum) in sums.iter().flat_map(|line| line.floats()).enumerate() {
+                    let terms = (0..steps * WORDS).map(|at| {
+                        let a = halves(a[at / WORDS * height + row].0[at % WORDS]);
+                        let b = halves(b[at][lane / WORDS].0[lane % WORDS]);
+                        a[0] * b[0] + a[1] * b[1]
+                    });
+                    let want: f32 = terms.sum();
+                    assert_eq!(
+                        sum.to_bits(),
+                        want.to_bits(),
+                        "{} {height} {row} {lane}",
+                        kernels.name
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn special_values_pass_through_every_set() {
+    let scalar = Kernels::available()[0].f32_tile;
+    let specials = [f32::NAN, f32::INFINITY, -0.0, f32::MIN_POSITIVE / 8.0, f32::MAX];
+    for special in specials {
+        let b = vec![[Line::of_floats([special; WORDS]); 2]; WORDS];
+        for kernels in Kernels::available() {
+            let (got, want) = (run(&kernels.f32_tile, 1, 1, &b), run(&scalar, 1, 1, &b));
+            for (got, want) in got.as_flattened().iter().zip(want.as_flattened()) {
+                for (got, want) in got.floats().into_iter().zip(want.floats()) {
+                    let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                    assert!(same, "{} {special}: {got} {want}", kernels.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn conversions_of_every_set_equal_scalar_bit_for_bit() {
+    let scalar = Kernels::available()[0];
+    // Any bits, NaN and subnormals too.
+    let mut words = pairs(1, 64);
+    for (at, word) in words.as_flattened_mut().iter_mut().flat_map(|line| &mut line.0).enumerate() {
+        *word =
+            word.wrapping_mul(0x9e37_79b9).rotate_left(u32::try_from(at % 32).expect("below 32"));
+    }
+    let scales: [f32; LANES] = std::array::from_fn(|lane| lane as f32 / 7.0 - 1.0);
+    for kernels in Kernels::available() {
+        let name = kernels.name;
+        let both = |convert: &dyn Fn(&Kernels) -> Vec<Pair>| {
+            let same = |got: u32, want: u32| {
+                let is_nan = f32::from_bits(got).is_nan() && f32::from_bits(want).is_nan();
+                assert!(got == want || is_nan, "{name}: {got:x} {want:x}");
+            };
+            for (got, want) in
+                convert(&kernels).as_flattened().iter().zip(convert(&scalar).as_flattened())
+            {
+                got.0.into_iter().zip(want.0).for_each(|(got, want)| same(got, want));
+            }
+        };
+        type Spread = fn(&[Pair], &mut [Pair]);
+        let spread = |spread: Spread, times: usize| {
+            let mut out = vec![Pair::default(); words.len() * times];
+            spread(&words, &mut out);
+            out
+        };
+        both(&|kernels| spread(kernels.spread_f16, 2));
+        both(&|kernels| spread(kernels.spread_bf16, 2));
+        both(&|kernels| {
+            let mut out = vec![Pair::default(); words.len() * 4];
+            (kernels.spread_int8)(&words, &scales, &mut out);
+            out
+        });
+        let floats = pairs(5, 64);
+        both(&|kernels| {
+            let mut out = vec![Pair::default(); 32];
+            (kernels.narrow_pairs)(&floats, &mut out);
+            out
+        });
+        both(&|kernels| {
+            let mut out = vec![Pair::default(); 64];
+            for (floats, out) in floats.iter().zip(&mut out) {
+                (kernels.narrow_line)(floats, &mut out[0]);
+            }
+            out
+        });
+        let mut square: [Line; WORDS] = std::array::from_fn(|row| words[row][0]);
+        (kernels.transpose)(&mut square);
+        for (column, line) in square.iter().enumerate() {
+            for (row, word) in line.0.into_iter().enumerate() {
+                assert_eq!(word, words[row][0].0[column], "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn plain_tiles_of_every_set_equal_scalar_bit_for_bit() {
     for rows in TILE_ROWS {
         for len in (0..20).chain([257]) {
-            let x = values(1, len * rows);
-            let w: Vec<W> = values(2, len * LANES).into_iter().map(W::from_f32).collect();
+            let (x, w) = (values(1, len * rows), values(2, len * LANES));
             let mut start = vec![[0.5; LANES]; rows];
             start[0][3] = -7.0;
             let mut want = start.clone();
@@ -26,28 +178,6 @@ fn tiles_equal_scalar<W: Weight>() {
                 kernels.tile(rows, &x, &w, &mut acc);
                 assert_eq!(acc, want, "{} {rows} rows {len} inputs", kernels.name);
             }
-        }
-    }
-}
-
-#[test]
-fn tiles_of_every_set_equal_scalar_bit_for_bit() {
-    tiles_equal_scalar::<f32>();
-    tiles_equal_scalar::<f16>();
-    tiles_equal_scalar::<bf16>();
-}
-
-#[test]
-fn special_values_pass_through_every_set() {
-    let specials = [f32::NAN, f32::INFINITY, -0.0, f32::MIN_POSITIVE / 8.0, f32::MAX];
-    for special in specials {
-        let w = vec![special; LANES];
-        for kernels in Kernels::available() {
-            let (mut acc, mut want) = ([[0.0; LANES]], [[0.0; LANES]]);
-            kernels.tile(1, &[1.0], &w, &mut acc);
-            scalar::tile(1, &[1.0], &w, &mut want);
-            let bits = |acc: [[f32; LANES]; 1]| acc[0].map(f32::to_bits);
-            assert_eq!(bits(acc), bits(want), "{} {special}", kernels.name);
         }
     }
 }

@@ -10,32 +10,22 @@ mod packed;
 mod product;
 mod scalar;
 
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "vendor intrinsics, each with its SAFETY comment")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "vendor intrinsics, each with its SAFETY comment")]
-mod avx512;
 #[cfg(target_arch = "aarch64")]
+#[expect(unsafe_code, reason = "calls behind a check of the processor")]
+mod arm;
+#[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vendor intrinsics, each with its SAFETY comment")]
-mod neon;
+mod x86;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::LazyLock;
 
-use super::Level;
-use packed::Line;
-pub use packed::{GROUP, MAX_INPUTS, PANEL, PackError, PackedInt8};
-pub use product::{Precision, Sums};
-
-/// Packed activations, a panel, lines that come next, the panel's corrections, the sums.
-type Int8Tile = fn(&[u8], &[Line], &[Line], &[i32; PANEL], &mut [[i32; PANEL]]);
-/// Packed rows, a block of the other operand, the sums.
-type Bf16Tile = fn(&[[u16; 2]], &[[[u16; 2]; PANEL]], &mut [[f32; PANEL]]);
-/// f32 rows, the same in bf16.
-type PairRows = fn(&[[f32; PANEL]], &mut [[[u16; 2]; PANEL]]);
+pub use super::Precision;
+use super::{Level, words::TileKernel};
+pub use packed::{MAX_INPUTS, PackError, PackedInt8};
+pub use product::Sums;
 
 /// One implementation of every kernel.
 ///
@@ -47,15 +37,10 @@ pub struct Kernels {
     pub name: &'static str,
     /// What a processor must have for it.
     pub level: Level,
-    /// Heights of the tiles its functions take, tallest first.
-    heights: &'static [usize],
-    /// What is added to the codes of the left operand on packing, and taken off by `corrections`.
-    shift: u8,
-    int8_tile: Int8Tile,
-    bf16_tile: Bf16Tile,
-    spread_rows: fn(&[Line], &mut [[f32; PANEL]]),
-    spread_columns: fn(&[Line], &mut [[f32; PANEL]]),
-    pair_rows: PairRows,
+    tile: TileKernel,
+    /// What the words of the left operand are combined with by exclusive or: 128 is added to each
+    /// code where it must be unsigned, and taken off again by `corrections`.
+    shift: u32,
     dequantize_row: fn(&[i32], f32, &[f32], f32, &mut [f32]),
     absmax_below: fn(&[f32], f32) -> f32,
     quantize_row: fn(&[f32], f32, f32, &mut [i8]),
@@ -89,12 +74,9 @@ impl Kernels {
         )]
         let mut sets = vec![scalar::KERNELS];
         #[cfg(target_arch = "x86_64")]
-        {
-            sets.extend(avx2::kernels());
-            sets.extend(avx512::kernels());
-        }
+        sets.extend(x86::kernels());
         #[cfg(target_arch = "aarch64")]
-        sets.extend(neon::kernels());
+        sets.extend(arm::kernels());
         sets
     }
 

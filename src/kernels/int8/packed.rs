@@ -1,35 +1,33 @@
 //! Int8 weights in the order the tile kernels read them.
 //!
-//! Rows of the weight (outputs) are taken [`PANEL`] at a time, inputs [`GROUP`] at a time. A panel
-//! holds, for each group of inputs, the codes `[32 outputs][4 inputs]`: two lines of 64 bytes,
-//! each one step of `vpdpbusd` (AVX-512), two of `sdot`-sized halves (NEON), and so on. Missing
-//! rows and inputs are zeros. Packed once at load, unpacked exactly.
+//! Rows of the weight (outputs) are taken 32 at a time, inputs four at a time: see
+//! [`words`](super::super::words). Missing rows and inputs are zeros. Packed once at load, unpacked
+//! exactly.
 
+use rayon::prelude::*;
 use thiserror::Error;
 
-/// Outputs (rows of the weight) in one panel.
-pub const PANEL: usize = 32;
+use super::super::{
+    blocked::Right,
+    product::{Format, Weight},
+    words::{LANES, Line, Pair, WORDS},
+};
 
-/// Inputs (columns of the weight) in one group.
-pub const GROUP: usize = 4;
+/// Inputs (columns of the weight) in one word.
+const GROUP: usize = 4;
 
 /// Most inputs: more products of -128 x -128 could overflow the `i32` sum.
 pub const MAX_INPUTS: usize = i32::MAX as usize / (128 * 128);
-
-/// 16 outputs x 4 inputs: one 512-bit register, aligned to a cache line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub(super) [i8; 64]);
 
 /// An int8 weight `[out, in]`, packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedInt8 {
     outputs: usize,
     inputs: usize,
-    /// `[panels][groups][2]`.
-    lines: Vec<Line>,
+    /// `[panel][word]`.
+    pairs: Vec<Pair>,
     /// -128 times the sum of each row: what shifting the other operand by 128 adds too much.
-    corrections: Vec<[i32; PANEL]>,
+    corrections: Vec<Pair>,
 }
 
 /// Why codes cannot be packed.
@@ -78,21 +76,22 @@ impl PackedInt8 {
         if outputs.checked_mul(inputs) != Some(codes.len()) {
             return Err(PackError::Length { outputs, inputs, got: codes.len() });
         }
-        let (panels, groups) = (outputs.div_ceil(PANEL), inputs.div_ceil(GROUP));
-        let mut lines = vec![Line([0; 64]); panels * groups * 2];
-        let mut corrections = vec![[0_i32; PANEL]; panels];
-        for row in 0..outputs {
-            let (panel, lane) = (row / PANEL, row % PANEL);
-            let (half, at) = (lane / 16, lane % 16 * GROUP);
-            let codes = &codes[row * inputs..][..inputs];
-            for (group, codes) in codes.chunks(GROUP).enumerate() {
-                let line = &mut lines[(panel * groups + group) * 2 + half];
-                line.0[at..at + codes.len()].copy_from_slice(codes);
+        let (panels, words) = (outputs.div_ceil(LANES), Format::Int8.words(inputs));
+        let mut pairs = vec![Pair::default(); panels * words];
+        let mut corrections = vec![Pair::default(); panels];
+        let panels = pairs.par_chunks_mut(words.max(1)).zip(&mut corrections);
+        let rows = codes.par_chunks((LANES * inputs).max(1));
+        panels.zip(rows).for_each(|((pairs, corrections), rows)| {
+            for (lane, codes) in rows.chunks(inputs).enumerate() {
+                let (half, at) = (lane / WORDS, lane % WORDS);
+                for (pair, codes) in pairs.iter_mut().zip(codes.chunks(GROUP)) {
+                    pair[half].0[at] = word(codes);
+                }
+                let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
+                corrections[half].0[at] = (sum * -128).cast_unsigned();
             }
-            let sum: i32 = codes.iter().map(|&code| i32::from(code)).sum();
-            corrections[panel][lane] = sum * -128;
-        }
-        Ok(Self { outputs, inputs, lines, corrections })
+        });
+        Ok(Self { outputs, inputs, pairs, corrections })
     }
 
     /// Returns the number of rows (outputs).
@@ -107,7 +106,7 @@ impl PackedInt8 {
 
     /// Returns the bytes held, padding and row sums included.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.lines) + size_of_val(&*self.corrections)
+        size_of_val(&*self.pairs) + size_of_val(&*self.corrections)
     }
 
     /// Returns one code.
@@ -117,43 +116,69 @@ impl PackedInt8 {
     /// If `output` or `input` lies outside the weight.
     pub fn code(&self, output: usize, input: usize) -> i8 {
         assert!(output < self.outputs && input < self.inputs, "[{output}, {input}] lies outside");
-        let (panel, lane) = (output / PANEL, output % PANEL);
-        let line = &self.lines[(panel * self.groups() + input / GROUP) * 2 + lane / 16];
-        line.0[lane % 16 * GROUP + input % GROUP]
+        let pair = &self.panel(output / LANES)[input / GROUP];
+        let word = pair[output % LANES / WORDS].0[output % WORDS];
+        word.to_le_bytes()[input % GROUP].cast_signed()
     }
 
     /// Returns the codes row-major, `[outputs, inputs]`, as they were packed.
     pub fn unpack(&self) -> Vec<i8> {
         let mut codes = vec![0; self.outputs * self.inputs];
-        for (panel, rows) in codes.chunks_mut(PANEL * self.inputs.max(1)).enumerate() {
-            for (lane, row) in rows.chunks_mut(self.inputs.max(1)).enumerate() {
-                let lines = &self.panel(panel)[lane / 16..];
-                for (codes, line) in row.chunks_mut(GROUP).zip(lines.iter().step_by(2)) {
-                    codes.copy_from_slice(&line.0[lane % 16 * GROUP..][..codes.len()]);
+        for (row, codes) in codes.chunks_mut(self.inputs.max(1)).enumerate() {
+            for (codes, pair) in codes.chunks_mut(GROUP).zip(self.panel(row / LANES)) {
+                let word = pair[row % LANES / WORDS].0[row % WORDS].to_le_bytes();
+                for (code, byte) in codes.iter_mut().zip(word) {
+                    *code = byte.cast_signed();
                 }
             }
         }
         codes
     }
 
-    /// Number of panels.
-    pub(super) fn panels(&self) -> usize {
-        self.outputs.div_ceil(PANEL)
+    /// The words of one panel.
+    fn panel(&self, panel: usize) -> &[Pair] {
+        let words = Format::Int8.words(self.inputs);
+        &self.pairs[panel * words..][..words]
     }
 
-    /// Number of groups of inputs.
-    pub(super) fn groups(&self) -> usize {
-        self.inputs.div_ceil(GROUP)
+    /// The panels, for the tile kernels.
+    pub(super) fn packed(&self) -> Right<'_> {
+        Right::Packed { pairs: &self.pairs, words: Format::Int8.words(self.inputs) }
     }
 
-    /// The lines of one panel, `[groups][2]`.
-    pub(super) fn panel(&self, panel: usize) -> &[Line] {
-        let length = self.groups() * 2;
-        &self.lines[panel * length..][..length]
+    /// -128 times the row sums of one panel, i32.
+    pub(super) fn corrections(&self, panel: usize) -> Pair {
+        self.corrections[panel]
     }
 
-    /// -128 times the row sums of one panel.
-    pub(super) fn corrections(&self, panel: usize) -> &[i32; PANEL] {
-        &self.corrections[panel]
+    /// The weight with the scale of each output, for products with floats.
+    pub(super) fn scaled<'a>(&'a self, scales: &'a [f32]) -> Weight<'a> {
+        let Self { outputs, inputs, ref pairs, .. } = *self;
+        Weight { pairs, format: Format::Int8, outputs, inputs, scales }
     }
+}
+
+/// A word of up to four codes, zeros behind them.
+#[inline(always)]
+pub(super) fn word(codes: &[i8]) -> u32 {
+    let mut bytes = [0; GROUP];
+    for (byte, code) in bytes.iter_mut().zip(codes) {
+        *byte = code.cast_unsigned();
+    }
+    u32::from_le_bytes(bytes)
+}
+
+/// A line of up to 64 codes, zeros behind them.
+pub(super) fn line(codes: &[i8]) -> Line {
+    let mut line = Line::default();
+    if let Some(whole) = codes.as_array::<64>() {
+        for (slot, codes) in line.0.iter_mut().zip(whole.as_chunks().0) {
+            *slot = u32::from_le_bytes(codes.map(i8::cast_unsigned));
+        }
+        return line;
+    }
+    for (slot, codes) in line.0.iter_mut().zip(codes.chunks(GROUP)) {
+        *slot = word(codes);
+    }
+    line
 }

@@ -1,0 +1,130 @@
+//! The sets for x86-64: definitions compiled for wider vectors, and the tile kernels of each.
+
+use super::{
+    super::{
+        Level, amx, avx2, avx512, scalar as definition,
+        words::{BLOCK_STEPS, TileKernel},
+    },
+    Kernels, scalar,
+};
+
+/// Returns what this processor can run of AVX2, AVX-512, AVX-512 with BF16 and AMX, in this order.
+pub(super) fn kernels() -> Vec<Kernels> {
+    let mut sets = Vec::new();
+    if std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("f16c")
+    {
+        sets.push(wide256::kernels());
+    }
+    if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("fma") {
+        let base = wide512::kernels();
+        sets.push(base);
+        if std::is_x86_feature_detected!("avx512bf16") {
+            let halves = Kernels {
+                name: "avx512bf16",
+                bf16_tile: Some(TileKernel {
+                    heights: avx512::HEIGHTS,
+                    block_steps: BLOCK_STEPS,
+                    // SAFETY: BF16 was detected, the rest above.
+                    run: |block| unsafe { avx512::bf16_tile(block) },
+                }),
+                // SAFETY: as above.
+                narrow_line: |floats, out| unsafe { avx512::narrow_line(floats, out) },
+                ..base
+            };
+            sets.push(halves);
+            if amx::units().bf16 {
+                sets.push(Kernels {
+                    name: "amx-bf16",
+                    level: Level::Amx,
+                    bf16_tile: Some(TileKernel {
+                        heights: &amx::HEIGHTS,
+                        block_steps: amx::BLOCK_STEPS,
+                        // SAFETY: the unit was named.
+                        run: |block| unsafe { amx::bf16_tile(block) },
+                    }),
+                    ..halves
+                });
+            }
+        }
+    }
+    sets
+}
+
+/// Compiles one definition for `$features`, under its own name.
+macro_rules! compile {
+    ($features:literal, $from:ident, $name:ident($($argument:ident: $type:ty),+) $(-> $result:ty)?) => {
+        #[target_feature(enable = $features)]
+        fn $name($($argument: $type),+) $(-> $result)? {
+            $from::$name($($argument),+)
+        }
+    };
+}
+
+/// Writes a module with the set of one vector width: `$tiles` has its tile kernel and what is
+/// spelt out; everything else is the definition compiled for `$features`.
+macro_rules! set {
+    ($module:ident, $name:literal, $level:expr, $tiles:ident, $features:literal) => {
+        mod $module {
+            use super::{
+                super::super::words::{LANES, Line, Pair, WORDS},
+                *,
+            };
+
+            compile!($features, definition, spread_bf16(words: &[Pair], out: &mut [Pair]));
+            compile!($features, definition, narrow_pairs(floats: &[Pair], out: &mut [Pair]));
+            compile!($features, definition, narrow_line(floats: &Pair, out: &mut Line));
+            compile!($features, scalar, softmax(scores: &mut [f32]) -> (f32, f32));
+            compile!($features, scalar, exp_scaled(x: &mut [f32], factor: f32, shift: f32));
+            compile!($features, scalar, rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]));
+            compile!($features, scalar, swiglu(gate: &[f32], up: &[f32], out: &mut [f32]));
+            compile!($features, scalar, log_sum_exp(x: &[f32]) -> f64);
+
+            /// The set; only for processors with these features.
+            pub(super) fn kernels() -> Kernels {
+                // SAFETY (of every closure): the caller has detected the features.
+                Kernels {
+                    name: $name,
+                    level: $level,
+                    f32_tile: TileKernel {
+                        heights: $tiles::HEIGHTS,
+block_steps: BLOCK_STEPS,
+                        // SAFETY: as above.
+                        run: |block| unsafe { $tiles::f32_tile(block) },
+                    },
+                    bf16_tile: None,
+                    // SAFETY: as above.
+                    spread_f16: |words, out| unsafe { $tiles::spread_f16(words, out) },
+                    // SAFETY: as above.
+                    spread_bf16: |words, out| unsafe { spread_bf16(words, out) },
+                    // SAFETY: as above.
+                    spread_int8: |words, scales: &[f32; LANES], out| unsafe {
+                        $tiles::spread_int8(words, scales, out);
+                    },
+                    // SAFETY: as above.
+                    narrow_pairs: |floats, out| unsafe { narrow_pairs(floats, out) },
+                    // SAFETY: as above.
+                    narrow_line: |floats, out| unsafe { narrow_line(floats, out) },
+                    // SAFETY: as above.
+                    transpose: |block: &mut [Line; WORDS]| unsafe { $tiles::transpose(block) },
+                    // SAFETY: as above.
+                    tile: |rows, x, w, acc| unsafe { $tiles::plain_tile(rows, x, w, acc) },
+                    // SAFETY: as above.
+                    softmax: |scores| unsafe { softmax(scores) },
+                    // SAFETY: as above.
+                    exp_scaled: |x, factor, shift| unsafe { exp_scaled(x, factor, shift) },
+                    // SAFETY: as above.
+                    rms_norm: |x, w, eps, out| unsafe { rms_norm(x, w, eps, out) },
+                    // SAFETY: as above.
+                    swiglu: |gate, up, out| unsafe { swiglu(gate, up, out) },
+                    // SAFETY: as above.
+                    log_sum_exp: |x| unsafe { log_sum_exp(x) },
+                }
+            }
+        }
+    };
+}
+
+set!(wide256, "avx2", Level::Avx2, avx2, "avx2,fma,f16c");
+set!(wide512, "avx512f", Level::Avx512, avx512, "avx512f,fma");

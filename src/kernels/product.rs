@@ -1,0 +1,273 @@
+//! Products of f32 activations with a frozen weight in any format, and with its transpose.
+//!
+//! The format of the weight in memory and the precision of the operands are independent: blocks
+//! of the weight are converted on the way, in the first-level cache.
+
+use half::{f16, slice::HalfFloatSliceExt};
+
+use super::{
+    Precision,
+    blocked::{Left, Right, Shape, multiply, multiply_transposed, write_floats},
+    float::Kernels,
+    words::{LANES, Line, Pair, Run, Scratch, TileKernel, WORDS},
+};
+
+/// Inputs are padded with zeros to a multiple of this: a line of the narrowest format.
+const PADDED: usize = 4 * WORDS;
+
+/// Number format of a weight in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    F32,
+    F16,
+    Bf16,
+    Int8,
+}
+
+impl Format {
+    /// Returns the elements of one word.
+    pub(super) fn per_word(self) -> usize {
+        match self {
+            Self::F32 => 1,
+            Self::F16 | Self::Bf16 => 2,
+            Self::Int8 => 4,
+        }
+    }
+
+    /// Returns the words of `inputs` elements, padding included.
+    pub(super) fn words(self, inputs: usize) -> usize {
+        inputs.next_multiple_of(PADDED) / self.per_word()
+    }
+}
+
+/// A weight `[outputs, inputs]`: outputs in panels of 32, `[panel][word]`.
+#[derive(Clone, Copy)]
+pub(super) struct Weight<'a> {
+    pub(super) pairs: &'a [Pair],
+    pub(super) format: Format,
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// What the codes of each output are multiplied by; empty unless [`Format::Int8`].
+    pub(super) scales: &'a [f32],
+}
+
+/// How operands are rounded, and which tile kernel multiplies them.
+#[derive(Clone, Copy)]
+struct Plan {
+    precision: Precision,
+    /// Whether the tile kernel takes words of two bf16; of one f32 otherwise.
+    halves: bool,
+    tile: TileKernel,
+}
+
+impl Plan {
+    fn new(precision: Precision) -> Self {
+        let kernels = Kernels::get();
+        match kernels.bf16_tile {
+            Some(tile) if precision == Precision::Bf16 => Self { precision, halves: true, tile },
+            _ => Self { precision, halves: false, tile: kernels.f32_tile },
+        }
+    }
+
+    /// Elements of a step of the tile kernel.
+    fn step(self) -> usize {
+        if self.halves { 2 * WORDS } else { WORDS }
+    }
+
+    fn steps(self, elements: usize) -> usize {
+        elements.div_ceil(self.step())
+    }
+
+    /// Writes one step of a row of activations, which starts at `step`.
+    fn line(self, row: &[f32], step: usize, line: &mut Line) {
+        let from = step * self.step();
+        let values = &row[from..row.len().min(from + self.step())];
+        if self.halves {
+            let (low, high) = values.split_at(values.len().min(WORDS));
+            let pair = [Line::of_slice(low), Line::of_slice(high)];
+            (Kernels::get().narrow_line)(&pair, line);
+        } else {
+            *line = Line::of_slice(values);
+            self.round(std::slice::from_mut(line));
+        }
+    }
+
+    /// Rounds f32 words where the tile kernel does not.
+    fn round(self, lines: &mut [Line]) {
+        if self.precision == Precision::Bf16 && !self.halves {
+            for word in lines.iter_mut().flat_map(|line| &mut line.0) {
+                *word = super::scalar::narrow(*word) << 16;
+            }
+        }
+    }
+}
+
+impl Weight<'_> {
+    /// Returns `x · Wᵀ`: `x: [t, inputs]`, result `[t, outputs]`.
+    pub(super) fn multiply(&self, x: &[f32], precision: Precision) -> Vec<f32> {
+        let rows = rows_of(x.len(), self.inputs);
+        let mut out = vec![0.0; rows * self.outputs];
+        let plan = Plan::new(precision);
+        let steps = plan.steps(self.inputs);
+        let left = Left::pack(&plan.tile, rows, steps, |row, step, line| {
+            plan.line(&x[row * self.inputs..][..self.inputs], step, line);
+        });
+        let convert = |panel: usize, steps: std::ops::Range<usize>, out: &mut [Pair]| {
+            let inputs = steps.start * plan.step()..steps.end * plan.step();
+            if plan.halves {
+                let mut floats = Scratch::new(inputs.len());
+                self.spread(panel, inputs, plan, &mut floats);
+                (Kernels::get().narrow_pairs)(&floats, out);
+            } else {
+                self.spread(panel, inputs, plan, out);
+            }
+        };
+        let right = match self.format {
+            Format::F32 if precision != Precision::Bf16 => self.packed(),
+            Format::Bf16 if plan.halves => self.packed(),
+            _ => Right::Converted(&convert),
+        };
+        multiply(&plan.tile, &left, &right, self.outputs, &mut out, zeros, copy);
+        out
+    }
+
+    /// Returns `g · W`: `g: [t, outputs]`, result `[t, inputs]`.
+    pub(super) fn multiply_transposed(&self, g: &[f32], precision: Precision) -> Vec<f32> {
+        let columns = rows_of(g.len(), self.outputs);
+        let mut out = vec![0.0; columns * self.inputs];
+        let plan = Plan::new(precision);
+        let shape = Shape { rows: self.inputs, steps: plan.steps(self.outputs), columns };
+        let row = |row: usize| &g[row * self.outputs..][..self.outputs];
+        let right = columns_of(columns, shape.steps, |r, step, line| plan.line(row(r), step, line));
+        let transpose = Kernels::get().transpose;
+        multiply_transposed(
+            &plan.tile,
+            shape,
+            &right,
+            &mut out,
+            transpose,
+            |inputs, steps, runs, lines| {
+                let outputs = steps.start * plan.step()..steps.end * plan.step();
+                let padded = inputs.start..inputs.end.next_multiple_of(PADDED);
+                let mut floats = Scratch::new(padded.len());
+                for panel in outputs.start / LANES..outputs.end.div_ceil(LANES) {
+                    self.spread(panel, padded.clone(), plan, &mut floats);
+                    for (first, height) in tiles(runs) {
+                        let lines = &mut lines[first * steps.len()..][..height * steps.len()];
+                        let floats = &floats[first..first + height];
+                        let step_lines = |step: usize| (step - steps.start) * height;
+                        if plan.halves {
+                            for (floats, line) in floats.iter().zip(&mut lines[step_lines(panel)..])
+                            {
+                                (Kernels::get().narrow_line)(floats, line);
+                            }
+                        } else {
+                            for (half, step) in (2 * panel..2 * panel + 2).enumerate() {
+                                if steps.contains(&step) {
+                                    let lines = &mut lines[step_lines(step)..];
+                                    for (floats, line) in floats.iter().zip(lines) {
+                                        *line = floats[half];
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            },
+        );
+        out
+    }
+
+    /// Writes some inputs of a panel in f32, rounded as the plan says, `[input]`.
+    fn spread(&self, panel: usize, inputs: std::ops::Range<usize>, plan: Plan, out: &mut [Pair]) {
+        let (kernels, per_word) = (Kernels::get(), self.format.per_word());
+        let words = inputs.start / per_word..inputs.end / per_word;
+        let out = &mut out[..inputs.len()];
+        let pairs = &self.pairs[panel * self.format.words(self.inputs)..][words];
+        match self.format {
+            Format::F32 => out.copy_from_slice(pairs),
+            Format::F16 => (kernels.spread_f16)(pairs, out),
+            Format::Bf16 => (kernels.spread_bf16)(pairs, out),
+            Format::Int8 => {
+                let mut scales = [0.0; LANES];
+                let here = &self.scales[panel * LANES..self.outputs.min((panel + 1) * LANES)];
+                scales[..here.len()].copy_from_slice(here);
+                (kernels.spread_int8)(pairs, &scales, out);
+                if plan.precision == Precision::F16 {
+                    round_to_half(out.as_flattened_mut());
+                }
+            }
+        }
+        plan.round(out.as_flattened_mut());
+    }
+
+    fn packed(&self) -> Right<'_> {
+        Right::Packed { pairs: self.pairs, words: self.format.words(self.inputs) }
+    }
+}
+
+/// First row and height of each tile.
+fn tiles(runs: &[Run]) -> impl Iterator<Item = (usize, usize)> {
+    runs.iter().flat_map(|run| run.rows.clone().step_by(run.height).map(|row| (row, run.height)))
+}
+
+/// Sums before the first step.
+pub(super) fn zeros(_panel: usize) -> Pair {
+    Pair::default()
+}
+
+/// Writes sums that are the results.
+pub(super) fn copy(_row: usize, _panel: usize, sums: &Pair, out: &mut [f32]) {
+    for (out, sums) in out.chunks_mut(WORDS).zip(sums) {
+        write_floats(sums, out);
+    }
+}
+
+/// Packs `columns` of a right operand whose words lie line by line, as rows of a left one do:
+/// `[panel][step * 16]`.
+fn columns_of(
+    columns: usize,
+    steps: usize,
+    fill: impl Fn(usize, usize, &mut Line) + Sync,
+) -> Scratch {
+    use rayon::prelude::*;
+    let mut right = Scratch::new(columns.div_ceil(LANES) * steps * WORDS);
+    let transpose = Kernels::get().transpose;
+    right.par_chunks_mut(steps.max(1) * WORDS).enumerate().for_each(|(panel, pairs)| {
+        let mut square = [Line::default(); WORDS];
+        for (step, pairs) in pairs.as_chunks_mut::<WORDS>().0.iter_mut().enumerate() {
+            for half in 0..2 {
+                let first = panel * LANES + half * WORDS;
+                for (column, line) in (first..).zip(&mut square) {
+                    if column < columns {
+                        fill(column, step, line);
+                    } else {
+                        *line = Line::default();
+                    }
+                }
+                transpose(&mut square);
+                for (pair, line) in pairs.iter_mut().zip(&square) {
+                    pair[half] = *line;
+                }
+            }
+        }
+    });
+    right
+}
+
+fn round_to_half(lines: &mut [Line]) {
+    let mut half = [f16::ZERO; WORDS];
+    for line in lines {
+        let mut floats = line.floats();
+        half.convert_from_f32_slice(&floats);
+        half.convert_to_f32_slice(&mut floats);
+        *line = Line::of_floats(floats);
+    }
+}
+
+/// Returns the number of rows of `width` elements in `length`.
+pub(super) fn rows_of(length: usize, width: usize) -> usize {
+    let rows = length.checked_div(width).unwrap_or(0);
+    assert_eq!(rows * width, length, "rows of {width} do not make {length}");
+    rows
+}
