@@ -140,6 +140,18 @@ fn store_floats(line: &mut Line, [low, high]: [__m256; 2]) {
 
 /// The definition compiled for this width.
 #[target_feature(enable = "avx2")]
+pub(super) fn spread_bf16(words: &[Pair], out: &mut [Pair]) {
+    scalar::spread_bf16(words, out);
+}
+
+/// The definition compiled for this width.
+#[target_feature(enable = "avx2")]
+pub(super) fn narrow_pairs(floats: &[Pair], out: &mut [Pair]) {
+    scalar::narrow_pairs(floats, out);
+}
+
+/// The definition compiled for this width.
+#[target_feature(enable = "avx2")]
 pub(super) fn spread_int8(words: &[Pair], scales: &[f32; LANES], out: &mut [Pair]) {
     scalar::spread_int8(words, scales, out);
 }

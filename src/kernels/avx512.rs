@@ -156,6 +156,42 @@ pub(super) fn spread_int8(words: &[Pair], scales: &[f32; 32], out: &mut [Pair]) 
     }
 }
 
+/// Writes each word's two bf16 as f32 to a pair of its own.
+#[target_feature(enable = "avx512f")]
+pub(super) fn spread_bf16(words: &[Pair], out: &mut [Pair]) {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    for (words, [even, odd]) in words.iter().zip(out.as_chunks_mut::<2>().0) {
+        for ((words, even), odd) in words.iter().zip(even).zip(odd) {
+            let words = load(words);
+            store(even, _mm512_slli_epi32::<16>(words));
+            store(odd, _mm512_and_si512(words, upper));
+        }
+    }
+}
+
+/// Rounds to bf16 (half to even): each two pairs of f32 make one of words.
+#[target_feature(enable = "avx512f")]
+pub(super) fn narrow_pairs(floats: &[Pair], out: &mut [Pair]) {
+    for ([even, odd], out) in floats.as_chunks::<2>().0.iter().zip(out) {
+        for ((even, odd), out) in even.iter().zip(odd).zip(out) {
+            let odd = _mm512_slli_epi32::<16>(narrow(load(odd)));
+            store(out, _mm512_or_si512(narrow(load(even)), odd));
+        }
+    }
+}
+
+/// As the definition of that name.
+#[target_feature(enable = "avx512f")]
+fn narrow(bits: __m512i) -> __m512i {
+    let high = _mm512_srli_epi32::<16>(bits);
+    let last = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    let half = _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff));
+    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, half));
+    let quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    let float = _mm512_castsi512_ps(bits);
+    _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(float, float), quiet)
+}
+
 /// Rounds 32 floats to bf16: each two neighbours make a word.
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(super) fn narrow_line([low, high]: &Pair, out: &mut Line) {

@@ -22,6 +22,9 @@ use super::{
 /// Heights of the tiles of [`Kernels::tile`], tallest first.
 pub const TILE_ROWS: [usize; 5] = [12, 8, 4, 2, 1];
 
+/// See [`Kernels::tile`].
+type PlainTile = fn(usize, &[f32], &[f32], &mut [[f32; LANES]]);
+
 /// One implementation of every kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernels {
@@ -39,7 +42,7 @@ pub struct Kernels {
     pub(super) narrow_pairs: fn(&[Pair], &mut [Pair]),
     pub(super) narrow_line: fn(&Pair, &mut Line),
     pub(super) transpose: fn(&mut [Line; WORDS]),
-    tile: fn(usize, &[f32], &[f32], &mut [[f32; LANES]]),
+    tile: PlainTile,
     softmax: fn(&mut [f32]) -> (f32, f32),
     exp_scaled: fn(&mut [f32], f32, f32),
     rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),

@@ -72,8 +72,6 @@ macro_rules! set {
                 *,
             };
 
-            compile!($features, definition, spread_bf16(words: &[Pair], out: &mut [Pair]));
-            compile!($features, definition, narrow_pairs(floats: &[Pair], out: &mut [Pair]));
             compile!($features, definition, narrow_line(floats: &Pair, out: &mut Line));
             compile!($features, scalar, softmax(scores: &mut [f32]) -> (f32, f32));
             compile!($features, scalar, exp_scaled(x: &mut [f32], factor: f32, shift: f32));
@@ -97,13 +95,13 @@ block_steps: BLOCK_STEPS,
                     // SAFETY: as above.
                     spread_f16: |words, out| unsafe { $tiles::spread_f16(words, out) },
                     // SAFETY: as above.
-                    spread_bf16: |words, out| unsafe { spread_bf16(words, out) },
+                    spread_bf16: |words, out| unsafe { $tiles::spread_bf16(words, out) },
                     // SAFETY: as above.
                     spread_int8: |words, scales: &[f32; LANES], out| unsafe {
                         $tiles::spread_int8(words, scales, out);
                     },
                     // SAFETY: as above.
-                    narrow_pairs: |floats, out| unsafe { narrow_pairs(floats, out) },
+                    narrow_pairs: |floats, out| unsafe { $tiles::narrow_pairs(floats, out) },
                     // SAFETY: as above.
                     narrow_line: |floats, out| unsafe { narrow_line(floats, out) },
                     // SAFETY: as above.
