@@ -34,6 +34,7 @@ mod hub_checkpoint;
 mod hub_processes;
 mod hub_server;
 mod int8_checkpoint;
+mod int8_commands;
 mod int8_golden;
 mod int8_network;
 mod layers;
