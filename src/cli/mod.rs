@@ -34,6 +34,7 @@ mod score;
 mod summary;
 mod synth;
 mod tokenize;
+mod train;
 mod verify;
 mod weights_folder;
 
@@ -90,6 +91,14 @@ pub enum Command {
     /// The merged attempts and summary have the same bytes as those of the unsplit run; its
     /// manifest differs in times, machine, command line and the model's folder at most.
     MergeRuns(merge_runs::Args),
+    /// Fine-tune a checkpoint as a recipe says
+    ///
+    /// Every weight, or an adapter on a base in f32, bf16, f16 or int8. Rows, order, losses and learning
+    /// rates are those of transformers' Trainer. Killed at any moment, the same command continues from
+    /// the newest checkpoint and ends with the same bits, on any number of threads; Ctrl-C stops after
+    /// the update in progress with exit code 130. OUT holds the adapter as PEFT has it (or the whole
+    /// model), its checkpoints, metrics.jsonl, TensorBoard events, loss.svg and train_report.md.
+    Train(train::Args),
     /// Recompute every number and hash of a run and list what differs
     ///
     /// Exit code 0 if nothing does, 1 if something does or the run is not complete, 2 if RUN is no
@@ -207,6 +216,7 @@ impl Cli {
             Command::Mini(args) => mini::run(&args, context),
             Command::Eval(args) => eval::run(&args, context),
             Command::MergeRuns(args) => merge_runs::run(&args, context),
+            Command::Train(args) => train::run(&args, context),
             Command::Verify(args) => verify::run(&args, context),
             Command::Compare(args) => compare::run(&args, context),
             Command::Gate(args) => gate::run(&args, context),

@@ -77,7 +77,7 @@ impl BaseLayer for BaseOn<'_> {
                 Some(spans) => int8_linear(x, layer, spans),
                 None => int8_linear(x, layer, &std::iter::once(0..x.dim(0)?).collect()),
             },
-            Base::Trainable(weight) => x.matmul(&weight.t()?),
+            Base::Trainable(weight) => ops::trainable_linear(x, weight),
         }
     }
 

@@ -22,8 +22,9 @@ use crate::{lora::Draw, stats::Seed};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     tokens: Vec<u32>,
-    positions: Vec<usize>,
-    spans: Spans,
+    pub(super) positions: Vec<usize>,
+    pub(super) spans: Spans,
+    pub(super) pads: Arc<[ops::PadRow]>,
 }
 
 impl Batch {
@@ -36,7 +37,33 @@ impl Batch {
             positions.extend(0..sequence.len());
             spans.push(start..tokens.len());
         }
-        Self { tokens, positions, spans: spans.into() }
+        Self { tokens, positions, spans: spans.into(), pads: Arc::new([]) }
+    }
+
+    /// Adds a row of token `token` for the padding in front of each of some sequences, behind all
+    /// others; given as `(sequence, padding positions)`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such sequence.
+    #[must_use]
+    pub fn with_padding(
+        mut self,
+        token: u32,
+        masked: ops::Masked,
+        padding: impl IntoIterator<Item = (usize, usize)>,
+    ) -> Self {
+        let mut spans = self.spans.to_vec();
+        let mut pads = self.pads.to_vec();
+        for (sequence, count) in padding {
+            let row = self.tokens.len();
+            pads.push(ops::PadRow { row, sequence: self.spans[sequence].clone(), count, masked });
+            self.tokens.push(token);
+            self.positions.push(0);
+            spans.push(row..row + 1);
+        }
+        (self.spans, self.pads) = (spans.into(), pads.into());
+        self
     }
 
     /// Returns the rows of each sequence.
@@ -57,6 +84,18 @@ impl Batch {
             step,
             rows.flat_map(|(span, example)| (0..span.len()).map(|position| (*example, position))),
         )
+    }
+
+    /// Attends within each sequence, and from padding as it does.
+    pub(super) fn attend(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        heads: ops::Heads,
+    ) -> Result<Tensor, NetworkError> {
+        let out = ops::attention(q, k, v, heads, &self.spans)?;
+        Ok(ops::pad_rows(&out, v, &self.pads, heads)?)
     }
 
     /// Returns the tokens of all rows.
@@ -93,7 +132,7 @@ pub struct Llama {
     pub(super) norm: Tensor,
     /// `None` where it is the embedding.
     pub(super) head: Option<Linear>,
-    rope: Rope,
+    pub(super) rope: Rope,
     pub(super) variables: Vec<(String, Var)>,
     /// The attached adapter.
     pub(super) adapter: Option<Attached>,
@@ -194,7 +233,7 @@ impl Llama {
         let heads = self.heads();
         let rows = Rows { spans: Some(&batch.spans), draw };
         self.run(&batch.tokens, &batch.positions, &rows, &mut |_, q, k, v| {
-            Ok(ops::attention(q, k, v, heads, &batch.spans)?)
+            batch.attend(q, k, v, heads)
         })
     }
 
@@ -247,7 +286,7 @@ impl Llama {
         })
     }
 
-    fn heads(&self) -> ops::Heads {
+    pub(super) fn heads(&self) -> ops::Heads {
         ops::Heads {
             query: self.config.heads,
             kv: self.config.kv_heads,
@@ -255,7 +294,7 @@ impl Llama {
         }
     }
 
-    fn check_length(&self, got: usize) -> Result<(), NetworkError> {
+    pub(super) fn check_length(&self, got: usize) -> Result<(), NetworkError> {
         let limit = self.config.context;
         if got > limit {
             return Err(NetworkError::ContextExceeded { got, limit });
@@ -278,7 +317,7 @@ impl Llama {
         Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
     }
 
-    fn embed(&self, tokens: &[u32]) -> Result<Tensor, NetworkError> {
+    pub(super) fn embed(&self, tokens: &[u32]) -> Result<Tensor, NetworkError> {
         let (vocab_size, width) = (self.config.vocab_size, self.config.hidden_size);
         let in_vocabulary = |token: u32| usize::try_from(token).is_ok_and(|t| t < vocab_size);
         if let Some(token) = tokens.iter().copied().find(|token| !in_vocabulary(*token)) {
@@ -355,7 +394,7 @@ impl Block {
         })
     }
 
-    fn forward(
+    pub(super) fn forward(
         &self,
         x: &Tensor,
         layer: usize,

@@ -75,6 +75,8 @@ mod tokenize;
 mod tokenizer;
 mod tokenizer_hostile;
 mod tokenizer_prompts;
+mod trainer;
+mod trainer_support;
 
 /// Returns insta's settings for every snapshot of this binary.
 pub(crate) fn snapshots() -> insta::internals::SettingsBindDropGuard {

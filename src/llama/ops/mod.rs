@@ -7,15 +7,19 @@
 
 mod attention;
 mod linear;
+mod padding;
 mod rms_norm;
 mod rope;
 mod swiglu;
+mod trainable;
 
 pub use attention::{Heads, QUERY_ROWS, attention};
 pub use linear::frozen_linear;
+pub use padding::{Masked, PadRow, pad_rows};
 pub use rms_norm::rms_norm;
 pub use rope::rotate;
 pub use swiglu::swiglu;
+pub use trainable::trainable_linear;
 
 use candle_core::{CpuStorage, Error, Layout, Result, Shape, Tensor};
 

@@ -1,0 +1,113 @@
+"""Golden trainings of transformers' Trainer with accelerate and peft: order, tokens, rates, losses, weights.
+
+Makes golden/train/trainer.json: trainings of 60 updates of a small network on golden/train/rows.json,
+and of stories260k on 200 rows of the real Medical Meadow (digests and numbers only; looked for in
+$MEDHARNESS_SHARED, then in ../shared/data). Each micro-batch's loss is as the Trainer got it, after its
+division. Run: python golden/make/trainer.py     Versions: torch 2.13.0, transformers 5.23.0, peft 0.21.2,
+accelerate 1.15.0. All f32, dropout 0, one thread.
+"""
+
+import json
+import os
+import sys
+import tempfile
+
+os.environ["OMP_NUM_THREADS"] = "1"
+import accelerate
+import peft
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+import trainer_lib as lib
+
+torch.set_num_threads(1)
+transformers.logging.set_verbosity_error()
+TINY = lib.ROOT / "golden" / "tokenizers" / "tiny" / "tokenizer.model"
+
+CASES = {
+    "full-tokens": dict(
+        validation=5, max_length=192, bos=False, train_on_inputs=False, micro=2, accumulation=3, normalisation="tokens",
+        group=False, rate=2e-3, schedule="cosine", warmup=5, weight_decay=0.1, max_norm=1.0, lora=None,
+    ),
+    "full-means": dict(
+        validation=0.1, max_length=192, bos=True, train_on_inputs=True, micro=3, accumulation=2, normalisation="mean-of-means",
+        group=True, rate=1e-3, schedule="linear", warmup=0.1, weight_decay=0.0, max_norm=0.0, lora=None,
+    ),
+    "lora-tokens": dict(
+        validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
+        group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0,
+        lora=dict(r=4, lora_alpha=16, target_modules="all-linear"),
+    ),
+    "stories-lora": dict(
+        validation=0.1, max_length=256, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
+        group=False, rate=3e-3, schedule="cosine", warmup=5, weight_decay=0.0, max_norm=1.0, real=200,
+        lora=dict(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
+    ),
+    "stories-full": dict(
+        validation=0.1, max_length=192, bos=False, train_on_inputs=True, micro=2, accumulation=1, normalisation="mean-of-means",
+        group=False, rate=3e-4, schedule="cosine", warmup=5, weight_decay=0.0, max_norm=1.0, real=200, lora=None,
+    ),
+}
+
+
+class Recording(Trainer):
+    """Keeps the loss of each micro-batch and the rate and gradient norm of each update."""
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.losses.append(float(loss))
+        return loss
+
+    def log(self, logs, *args, **kwargs):
+        if "learning_rate" in logs:
+            self.rates.append(float(logs["learning_rate"]))
+            self.norms.append(float(logs["grad_norm"]))
+        super().log(logs, *args, **kwargs)
+
+
+def run(name, case):
+    real = case.get("real")
+    source = lib.SHARED / "training/medical_meadow_small.json" if real else lib.ROOT / "golden/train/rows.json"
+    rows = json.loads(source.read_text())[: real or None]
+    stories = lib.SHARED / "checkpoints/stories260k"
+    items = lib.encode(rows, stories / "tokenizer.model" if real else TINY, case["max_length"], case["bos"], 2, case["train_on_inputs"])
+    train, validation = lib.split(items, case["validation"])
+    if real:
+        model = AutoModelForCausalLM.from_pretrained(stories, dtype=torch.float32, attn_implementation="eager")
+    else:
+        model = lib.small_network(LlamaConfig, LlamaForCausalLM)
+    if case["lora"]:
+        torch.manual_seed(7)
+        model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
+    before = lib.tensors(model)
+    collate = lib.Collate()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, per_device_train_batch_size=case["micro"], gradient_accumulation_steps=case["accumulation"],
+            max_steps=60, learning_rate=case["rate"], lr_scheduler_type=case["schedule"], warmup_steps=case["warmup"],
+            weight_decay=case["weight_decay"], max_grad_norm=case["max_norm"], logging_steps=1, report_to=[], use_cpu=True,
+            save_strategy="no", disable_tqdm=True, seed=42, per_device_eval_batch_size=8, remove_unused_columns=False,
+            train_sampling_strategy="group_by_length" if case["group"] else "random",
+        )
+        trainer = Recording(model=model, args=arguments, train_dataset=lib.Rows(train), eval_dataset=lib.Rows(validation), data_collator=collate)
+        if case["normalisation"] == "mean-of-means":
+            trainer.model_accepts_loss_kwargs = False
+        trainer.losses, trainer.rates, trainer.norms = [], [], []
+        trainer.train()
+        # The loader reads a batch ahead.
+        collate.train = collate.seen[: len(trainer.losses)]
+        trainer.eval_loss = trainer.evaluate()["eval_loss"]
+    return {"case": case, **lib.record(trainer, collate, items, before, model)}
+
+
+def main():
+    chosen = sys.argv[1:] or list(CASES)
+    out = lib.ROOT / "golden" / "train" / "trainer.json"
+    found = {name: run(name, CASES[name]) for name in chosen}
+    versions = {m.__name__: m.__version__.split("+")[0] for m in (torch, transformers, peft, accelerate)}
+    out.write_text(json.dumps({"source": "golden/make/trainer.py", "versions": versions, "config": lib.CONFIG, "cases": found}, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+//! `medharness train --dry-run`: what a training would do, and what it would learn from.
+
+use std::{fmt::Write as _, io::IsTerminal};
+
+use super::{CommandError, Context, inputs::Inputs};
+use crate::{
+    corpus::IGNORED,
+    llama::tokenizer::{Special, Tokenizer},
+    train::{Counts, Item, Padding, Recipe},
+};
+
+/// Examples shown.
+const SHOWN: usize = 3;
+
+/// Prints the training in words and numbers.
+pub(super) fn print(
+    recipe: &Recipe,
+    inputs: &Inputs,
+    context: &mut Context<'_>,
+) -> Result<(), CommandError> {
+    let mut text = format!("{}: {}\n\n", recipe.name, recipe.about);
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<22} {value}");
+    };
+    let plan = recipe.plan(inputs.dataset.train.len());
+    let counts = Counts::of(&inputs.dataset.train);
+    line("rows", format!("{} in the file", inputs.rows.len()));
+    line("  to train on", counts.rows.to_string());
+    line("  held out", inputs.dataset.validation.len().to_string());
+    line("updates", plan.updates().to_string());
+    line("  an epoch", plan.updates_per_epoch().to_string());
+    let settings = recipe.settings(plan.updates());
+    line("  of them warm-up", settings.schedule.warmup.min(plan.updates()).to_string());
+    line("rows an update", (plan.micro * plan.accumulation).to_string());
+    line("tokens an epoch", counts.tokens.to_string());
+    line(
+        "  that are learnt",
+        format!("{} ({})", counts.learnt, share(counts.learnt, counts.tokens)),
+    );
+    line("longest row", format!("{} tokens", counts.longest));
+    let padded = padded(recipe, inputs);
+    let waste = padded - counts.tokens;
+    let kept = "none is computed here";
+    line("padding of the reference", format!("{} of its tokens ({kept})", share(waste, padded)));
+    line("rows cut in the answer", counts.answer_cut.to_string());
+    line("  in the prompt", counts.prompt_cut.to_string());
+    line("  of their end token", counts.end_cut.to_string());
+    line("  of which nothing is learnt", counts.fully_masked.to_string());
+    line("elements trained", inputs.trained.to_string());
+    let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / (1 << 20) as f64);
+    let estimate = &inputs.estimate;
+    line("memory at its peak", mib(estimate.total()));
+    for (name, bytes) in [
+        ("  frozen weights", estimate.frozen),
+        ("  trained weights", estimate.trained),
+        ("  gradients", estimate.gradients),
+        ("  optimizer states", estimate.states),
+        ("  activations", estimate.activations),
+        ("  scratch", estimate.scratch),
+    ] {
+        line(name, mib(bytes));
+    }
+    for exam in &inputs.lineage.overlap {
+        line(
+            "overlap",
+            format!("{} of {} questions of {}", exam.overlapping, exam.questions, exam.exam),
+        );
+    }
+    if let Some(other) = &recipe.compare {
+        let other = Recipe::named(other).map_err(CommandError::input)?;
+        let _ = writeln!(text, "\nDiffers from {}:", other.name);
+        for difference in recipe.differences(&other) {
+            let show = |value: Option<serde_json::Value>| {
+                value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+            };
+            let (theirs, ours) = (show(difference.theirs), show(difference.ours));
+            let _ = writeln!(text, "  {}: {theirs} -> {ours}: {}", difference.key, difference.why);
+        }
+    }
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let legend = if colour { "green is learnt" } else { "what stands in ⟦ ⟧ is learnt" };
+    let _ = writeln!(text, "\nThe first {SHOWN} examples; {legend}, the rest is only read:");
+    for item in inputs.dataset.train.iter().take(SHOWN) {
+        text += &example(item, &inputs.tokenizer, colour)?;
+    }
+    context.out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Tokens of an epoch as the reference's collator pads them, in the order of the first epoch.
+fn padded(recipe: &Recipe, inputs: &Inputs) -> usize {
+    let lengths = inputs.dataset.lengths();
+    let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
+    let sampler = inputs.dataset.sampler(&recipe.data, rows_of_update);
+    let order = sampler.epochs(&lengths).next().unwrap_or_default();
+    let micros = order.chunks(recipe.batch.micro);
+    micros.map(|places| inputs.dataset.micro_batch(places, Padding::None).padded()).sum()
+}
+
+fn share(part: usize, whole: usize) -> String {
+    format!("{:.1} %", 100.0 * part as f64 / whole.max(1) as f64)
+}
+
+/// A row as text, with what is learnt of it marked.
+fn example(item: &Item, tokenizer: &Tokenizer, colour: bool) -> Result<String, CommandError> {
+    let (on, off) = if colour { ("\x1b[32m", "\x1b[0m") } else { ("⟦", "⟧") };
+    let ids = &item.example.ids;
+    let decode =
+        |end: usize| tokenizer.decode(&ids[..end], Special::Keep).map_err(CommandError::input);
+    // The first position is predicted by nothing.
+    let learnt = |place: usize| place > 0 && item.example.labels[place] != IGNORED;
+    let mut text = format!("\n--- row {}, {} tokens\n", item.row, ids.len());
+    let mut begin = 0;
+    let mut before = String::new();
+    while begin < ids.len() {
+        let is_learnt = learnt(begin);
+        let run = (begin..ids.len()).take_while(|place| learnt(*place) == is_learnt).count();
+        let whole = decode(begin + run)?;
+        let part = whole.strip_prefix(before.as_str()).unwrap_or(&whole);
+        // The terminal must not obey what a row says.
+        let part: String = part
+            .chars()
+            .map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c })
+            .collect();
+        if is_learnt {
+            let _ = write!(text, "{on}{part}{off}");
+        } else {
+            text += &part;
+        }
+        (begin, before) = (begin + run, whole);
+    }
+    text.push('\n');
+    Ok(text)
+}

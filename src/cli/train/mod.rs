@@ -1,0 +1,160 @@
+//! `medharness train`: fine-tune a checkpoint as a recipe says.
+
+mod dry_run;
+mod inputs;
+mod watch;
+
+use std::{fs, path::PathBuf};
+
+use super::{CommandError, Context, note::note};
+use crate::{
+    store::write_whole,
+    train::{
+        Cost, Ending, Lineage, Outcome, Recipe, Session, TrainError, available_memory, loss_curve,
+        peak_memory, report, write_events,
+    },
+};
+use inputs::Inputs;
+use watch::Bar;
+
+/// Arguments of the command.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The recipe: a TOML file, or the name of one of the program's own
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: String,
+    /// The base model: a folder in Hugging Face's layout, or hf:org/name[@revision]
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// Training rows: JSON or JSON lines of {instruction, input, output}
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The folder to write: new, or that of the same training to be continued
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    pub out: Option<PathBuf>,
+    /// Refuse to train on questions of this exam; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub exam: Vec<PathBuf>,
+    /// Train although questions of the exam stand in the rows; it is recorded
+    #[arg(long)]
+    pub allow_overlap: bool,
+    /// Make only this many updates; the learning rate falls to its end within them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_steps: Option<u64>,
+    /// Threads to compute on; changes nothing but speed. Default: all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Begin although the memory estimate exceeds what is free
+    #[arg(long)]
+    pub ignore_memory: bool,
+    /// Train nothing: print counts, steps, memory and three examples with what is learnt of them
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// Exit code 1 if exam questions stand in the rows or an update is bad, 2 for bad input or a folder
+/// that cannot be used, 3 if something fails inside, 130 if interrupted.
+pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
+        // Fails only where a pool is there already, as in a test that calls twice.
+        let _ = pool.build_global();
+    }
+    let mut recipe = Recipe::open(&args.recipe).map_err(CommandError::input)?;
+    if args.max_steps.is_some() {
+        recipe.schedule.max_steps = args.max_steps;
+    }
+    let inputs = Inputs::read(args, &recipe, context.progress)?;
+    if args.dry_run {
+        return dry_run::print(&recipe, &inputs, context);
+    }
+    let out = args.out.as_deref().expect("required unless it is a dry run");
+    let need = inputs.estimate.total();
+    if let Some(free) = available_memory()
+        && need > free
+        && !args.ignore_memory
+    {
+        let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
+        let text = format!("needs {:.1} GiB of memory, {:.1} GiB are free", gib(need), gib(free));
+        return Err(CommandError::input(text).with_hint(
+            "set weights.recompute, a narrower weights.base or a smaller batch.micro in the recipe",
+        ));
+    }
+    let mut network = inputs.network(&recipe)?;
+    let lineage = &inputs.lineage;
+    let session = Session::open(out, lineage, &recipe, &inputs.dataset, &mut network);
+    let session = session.map_err(failed)?;
+    if session.progress().step > 0 {
+        note(format_args!("continuing after update {}", session.progress().step));
+    }
+    let mut bar = Bar::new(context.progress)?;
+    let outcome = session.run(&mut bar);
+    bar.finish();
+    let outcome = outcome.map_err(failed)?;
+    if outcome.ending == Ending::Interrupted {
+        let text = format!("interrupted after update {}", outcome.progress.step);
+        return Err(CommandError::interrupted(text)
+            .with_hint("the same command continues from its checkpoint"));
+    }
+    if recipe.lora.is_none() {
+        inputs.write_model_files(out)?;
+    }
+    let cost = Cost { trained: inputs.trained, mem_estimate: need, mem_peak: peak_memory() };
+    write_reports(out, lineage, &outcome, cost).map_err(failed)?;
+    let Outcome { progress, .. } = &outcome;
+    let best = progress.best.map(|best| format!(", best validation loss {:.4}", best.loss));
+    writeln!(
+        context.out,
+        "{} updates in {:.1} s{}; result in {}",
+        progress.made,
+        progress.wall_s,
+        best.unwrap_or_default(),
+        out.display()
+    )?;
+    Ok(())
+}
+
+fn write_reports(
+    out: &std::path::Path,
+    lineage: &Lineage,
+    outcome: &Outcome,
+    cost: Cost,
+) -> Result<(), TrainError> {
+    write_whole(&out.join("loss.svg"), loss_curve(&outcome.events).as_bytes())?;
+    write_whole(&out.join("train_report.md"), report(lineage, outcome, cost)?.as_bytes())?;
+    let begun = fs::metadata(out.join(crate::train::LINEAGE)).and_then(|data| data.modified()).ok();
+    let begun = begun.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    let begun_s = begun.map_or(0.0, |time| time.as_secs_f64());
+    let folder = out.join("tensorboard");
+    fs::create_dir_all(&folder).map_err(|source| crate::store::StoreError::Io {
+        action: "create",
+        path: folder.clone(),
+        source,
+    })?;
+    let name = format!("events.out.tfevents.{begun_s:.0}.medharness");
+    write_events(&folder.join(name), &outcome.events, begun_s)
+}
+
+/// Who can repair it, and how.
+fn failed(error: TrainError) -> CommandError {
+    match error {
+        TrainError::BadStep { .. } => CommandError::check(error).with_hint(
+            "look at these rows with --dry-run; lower optimizer.rate, raise text.max_length, or set \
+             run.on_bad_step = \"skip\"",
+        ),
+        TrainError::OtherTraining { .. } => CommandError::input(error)
+            .with_hint("choose another --out, or repeat the command that began the training"),
+        TrainError::Damaged { .. } => CommandError::input(error)
+            .with_hint("remove this checkpoint's folder to continue from the one before"),
+        TrainError::Store(_) => CommandError::internal(error)
+            .with_hint("the newest checkpoint is intact; the same command continues from it"),
+        TrainError::Network(_) | TrainError::Tensor(_) | TrainError::NoGradient { .. } => {
+            CommandError::internal(error)
+        }
+        error => CommandError::input(error),
+    }
+}

@@ -1,0 +1,318 @@
+//! Checkpoints that are whole or absent, and the way back from them.
+//!
+//! A folder `checkpoint-STEP` is written aside, every file synced, the folder renamed into place and
+//! its parent synced; `SHA256SUMS` in it holds the digest of each file (`sha256sum -c` checks them),
+//! and is checked before anything is read. What else a training needs (rows, order, dropout) follows
+//! from the recipe and the number of updates, so there is no state of a random generator to keep.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Optimizer, TrainError,
+    state::{Stored, states, weights},
+    tensors,
+};
+use crate::{
+    llama::Llama,
+    lora::{Adapter, Attach},
+    store::{StoreError, identify_file},
+};
+
+/// Version of the checkpoint's layout.
+const FORMAT: u32 = 1;
+/// File of [`Progress`].
+const STATE: &str = "trainer_state.json";
+/// File of the optimizer's states.
+const OPTIMIZER: &str = "optimizer.safetensors";
+/// File of the weights where all are trained.
+pub(super) const WEIGHTS: &str = "model.safetensors";
+/// File of digests.
+const SUMS: &str = "SHA256SUMS";
+
+/// How far a training has come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Version of the layout.
+    pub format_version: u32,
+    /// Updates gone by.
+    pub step: u64,
+    /// Updates made; the rest was left out.
+    pub made: u64,
+    /// Lowest validation loss and the step it was found at.
+    pub best: Option<Best>,
+    /// Validations since then.
+    pub without_best: usize,
+    /// Length of `metrics.jsonl` at this step.
+    pub log_bytes: u64,
+    /// Time spent training, in seconds.
+    pub wall_s: f64,
+}
+
+/// The lowest validation loss so far.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Updates gone by.
+    pub step: u64,
+    /// The loss.
+    pub loss: f64,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            format_version: FORMAT,
+            step: 0,
+            made: 0,
+            best: None,
+            without_best: 0,
+            log_bytes: 0,
+            wall_s: 0.0,
+        }
+    }
+}
+
+/// The checkpoints of one training.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    folder: PathBuf,
+}
+
+fn io<'a>(
+    action: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(std::io::Error) -> TrainError + use<'a> {
+    move |source| StoreError::Io { action, path: path.to_owned(), source }.into()
+}
+
+/// Makes the entries of a folder durable. Only Unix can open a folder to sync it.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), TrainError> {
+    if cfg!(unix) {
+        File::open(folder).and_then(|file| file.sync_all()).map_err(io("sync", folder))?;
+    }
+    Ok(())
+}
+
+impl Checkpoints {
+    /// Returns the checkpoints in a training's folder; what a killed process left unfinished there
+    /// is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Store`] if the folder cannot be read or written.
+    pub fn new(folder: &Path) -> Result<Self, TrainError> {
+        for entry in fs::read_dir(folder).map_err(io("read", folder))? {
+            let path = entry.map_err(io("read", folder))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(".checkpoint-") {
+                fs::remove_dir_all(&path).map_err(io("remove", &path))?;
+            }
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Returns the steps of the checkpoints there are, ascending.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Store`] if the folder cannot be read.
+    pub fn steps(&self) -> Result<Vec<u64>, TrainError> {
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(io("read", &self.folder))? {
+            let name = entry.map_err(io("read", &self.folder))?.file_name();
+            let step = name.to_string_lossy().strip_prefix("checkpoint-").map(str::parse::<u64>);
+            steps.extend(step.and_then(Result::ok));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// Returns the folder of a checkpoint.
+    pub fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("checkpoint-{step}"))
+    }
+
+    /// Writes a checkpoint, and then removes the oldest but `keep` and the best.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError`] if a file cannot be written; the checkpoints there were are intact.
+    pub fn save(
+        &self,
+        network: &Llama,
+        optimizer: &Optimizer,
+        progress: &Progress,
+        keep: usize,
+    ) -> Result<(), TrainError> {
+        let path = self.path(progress.step);
+        let aside = self.folder.join(format!(".checkpoint-{}.new", progress.step));
+        if let Err(error) = Self::write(&aside, network, optimizer, progress) {
+            // Frees what a full disk needs most; the reason to report is the first one.
+            let _ = fs::remove_dir_all(&aside);
+            return Err(error);
+        }
+        self.remove(progress.step)?;
+        fs::rename(&aside, &path).map_err(io("rename", &aside))?;
+        sync_folder(&self.folder)?;
+        let best = progress.best.map(|best| best.step);
+        let mut old = self.steps()?;
+        old.retain(|step| Some(*step) != best);
+        for step in &old[..old.len().saturating_sub(keep.max(1))] {
+            self.remove(*step)?;
+        }
+        Ok(())
+    }
+
+    fn write(
+        aside: &Path,
+        network: &Llama,
+        optimizer: &Optimizer,
+        progress: &Progress,
+    ) -> Result<(), TrainError> {
+        fs::create_dir_all(aside).map_err(io("create", aside))?;
+        write_weights(aside, network)?;
+        let path = aside.join(OPTIMIZER);
+        tensors::write(&path, &states(optimizer, network.variables()))
+            .map_err(io("write", &path))?;
+        let path = aside.join(STATE);
+        let json = serde_json::to_vec_pretty(progress).expect("numbers have a JSON form");
+        write_synced(&path, &json)?;
+        let mut sums = String::new();
+        for name in files(aside)? {
+            let identity = identify_file(&aside.join(&name))?;
+            sums += &format!("{}  {name}\n", identity.sha256);
+        }
+        write_synced(&aside.join(SUMS), sums.as_bytes())?;
+        sync_folder(aside)
+    }
+
+    /// Removes a checkpoint if it is there, never leaving a part of one under its name.
+    fn remove(&self, step: u64) -> Result<(), TrainError> {
+        let path = self.path(step);
+        if !path.exists() {
+            return Ok(());
+        }
+        let aside = self.folder.join(format!(".checkpoint-{step}.old"));
+        fs::rename(&path, &aside).map_err(io("rename", &path))?;
+        fs::remove_dir_all(&aside).map_err(io("remove", &aside))
+    }
+
+    /// Checks every file of a checkpoint against its digest and returns how far it had come.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Damaged`] names the first file that is missing, changed or unknown.
+    pub fn check(&self, step: u64) -> Result<Progress, TrainError> {
+        let folder = self.path(step);
+        let damaged = |name: &str, problem: &str| TrainError::Damaged {
+            path: folder.join(name),
+            problem: problem.to_owned(),
+        };
+        let sums =
+            fs::read_to_string(folder.join(SUMS)).map_err(|_| damaged(SUMS, "is missing"))?;
+        let mut listed = Vec::new();
+        for line in sums.lines() {
+            let (sha256, name) =
+                line.split_once("  ").ok_or_else(|| damaged(SUMS, "is no list of digests"))?;
+            let found = identify_file(&folder.join(name));
+            if found.map_err(|_| damaged(name, "is missing"))?.sha256 != sha256 {
+                return Err(damaged(name, "was changed after it was written: its digest differs"));
+            }
+            listed.push(name.to_owned());
+        }
+        if let Some(name) = files(&folder)?.into_iter().find(|name| !listed.contains(name)) {
+            return Err(damaged(&name, "is no part of the checkpoint"));
+        }
+        let text =
+            fs::read_to_string(folder.join(STATE)).map_err(|_| damaged(STATE, "is missing"))?;
+        let progress: Progress =
+            serde_json::from_str(&text).map_err(|error| damaged(STATE, &format!("is {error}")))?;
+        if progress.format_version != FORMAT || progress.step != step {
+            return Err(damaged(STATE, "is of another version or step"));
+        }
+        Ok(progress)
+    }
+
+    /// Puts a checkpoint's weights into the network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoints::check`]; or the weights are those of another network.
+    pub fn load_weights(&self, step: u64, network: &mut Llama) -> Result<Progress, TrainError> {
+        let progress = self.check(step)?;
+        let folder = self.path(step);
+        if network.adapter()?.is_some() {
+            network.attach(&Adapter::read(&folder)?, Attach::Trainable)?;
+        } else {
+            Stored::read(&folder.join(WEIGHTS))?.weights(network.variables())?;
+        }
+        Ok(progress)
+    }
+
+    /// Puts a checkpoint's optimizer states in place.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoints::load_weights`], which must have been called before.
+    pub fn load_states(
+        &self,
+        step: u64,
+        network: &Llama,
+        optimizer: &mut Optimizer,
+    ) -> Result<(), TrainError> {
+        Stored::read(&self.path(step).join(OPTIMIZER))?.states(optimizer, network.variables())
+    }
+}
+
+/// Writes what is trained, as PEFT's adapter files or as `model.safetensors`, and syncs it.
+pub(super) fn write_weights(folder: &Path, network: &Llama) -> Result<(), TrainError> {
+    if let Some(adapter) = network.adapter()? {
+        adapter.write(folder)?;
+        for name in files(folder)? {
+            let path = folder.join(name);
+            File::open(&path).and_then(|file| file.sync_all()).map_err(io("sync", &path))?;
+        }
+        return Ok(());
+    }
+    let path = folder.join(WEIGHTS);
+    tensors::write(&path, &weights(network.variables())).map_err(io("write", &path))
+}
+
+/// Reads back what [`write_weights`] wrote and compares it with the network, bit for bit.
+pub(super) fn verify_weights(folder: &Path, network: &Llama) -> Result<(), TrainError> {
+    let differs = |name: &str| TrainError::Damaged {
+        path: folder.join(name),
+        problem: "does not read back as it was written".into(),
+    };
+    if let Some(adapter) = network.adapter()? {
+        if Adapter::read(folder)?.modules != adapter.modules {
+            return Err(differs("adapter_model.safetensors"));
+        }
+    } else if !Stored::read(&folder.join(WEIGHTS))?.are_weights(network.variables())? {
+        return Err(differs(WEIGHTS));
+    }
+    Ok(())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    fs::write(path, bytes).map_err(io("write", path))?;
+    File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path))
+}
+
+/// Names of the files in a folder but the list of digests, sorted.
+fn files(folder: &Path) -> Result<Vec<String>, TrainError> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io("read", folder))? {
+        let name = entry.map_err(io("read", folder))?.file_name().to_string_lossy().into_owned();
+        if name != SUMS {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}

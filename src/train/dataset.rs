@@ -1,0 +1,155 @@
+//! Rows of a file as tokens: split, encoded, counted.
+
+use std::sync::Mutex;
+
+use rayon::prelude::*;
+
+use super::{Data, Item, MicroBatch, Padding, Sampler, Split, Text, TrainError, recipe::End};
+use crate::{
+    corpus::{Encoding, Row, Truncation},
+    llama::tokenizer::Tokenizer,
+    protocol::Bos,
+};
+
+/// Rows of a validation batch.
+///
+/// Source: transformers' default.
+const VALIDATION_ROWS: usize = 8;
+
+/// Rows to train on and rows held out, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    /// To train on, in the order of the shuffled file.
+    pub train: Vec<Item>,
+    /// Held out.
+    pub validation: Vec<Item>,
+}
+
+/// What the length limit did to some rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Rows.
+    pub rows: usize,
+    /// Tokens.
+    pub tokens: usize,
+    /// Tokens that enter the loss in one pass.
+    pub learnt: usize,
+    /// Rows of which nothing is learnt.
+    pub fully_masked: usize,
+    /// Rows whose answer was cut.
+    pub answer_cut: usize,
+    /// Rows whose prompt was cut.
+    pub prompt_cut: usize,
+    /// Rows that fit, without their end token.
+    pub end_cut: usize,
+    /// Tokens of the longest row.
+    pub longest: usize,
+}
+
+impl Dataset {
+    /// Splits and encodes `rows`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Row`] names the first row that has no tokens, [`TrainError::NoRows`] says that
+    /// none is left to train on, [`TrainError::Tokenizer`] that the tokenizer failed.
+    pub fn prepare(
+        rows: &[Row],
+        data: &Data,
+        encoding: &Encoding,
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, TrainError> {
+        let none = TrainError::NoRows { rows: rows.len() };
+        let split = Split::new(rows.len(), data.validation, data.seed).ok_or(none)?;
+        let failure = Mutex::new(None);
+        let tokenise = |text: &str| {
+            tokenizer.encode(text, Bos::None).unwrap_or_else(|error| {
+                failure.lock().expect("no thread panics here").get_or_insert(error);
+                Vec::new()
+            })
+        };
+        let encode = |row: &usize| {
+            let example = encoding.encode(&rows[*row], tokenise);
+            let example = example.map_err(|source| TrainError::Row { row: *row, source })?;
+            Ok(Item { row: *row, example })
+        };
+        let encode = |places: &[usize]| {
+            let found: Result<Vec<Item>, TrainError> = places.par_iter().map(encode).collect();
+            match failure.lock().expect("no thread panics here").take() {
+                Some(error) => Err(TrainError::Tokenizer(Box::new(error))),
+                None => found,
+            }
+        };
+        Ok(Self { train: encode(&split.train)?, validation: encode(&split.validation)? })
+    }
+
+    /// Returns the number of tokens of each training row.
+    pub fn lengths(&self) -> Vec<usize> {
+        self.train.iter().map(|item| item.example.ids.len()).collect()
+    }
+
+    /// Returns the training rows at `places` as one micro-batch.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such place.
+    pub fn micro_batch(&self, places: &[usize], padding: Padding) -> MicroBatch {
+        MicroBatch::new(places.iter().map(|place| &self.train[*place]), padding)
+    }
+
+    /// Returns the rows held out in batches of 8, in order.
+    pub fn validation_batches(&self, padding: Padding) -> Vec<MicroBatch> {
+        let batches = self.validation.chunks(VALIDATION_ROWS);
+        batches.map(|items| MicroBatch::new(items, padding)).collect()
+    }
+
+    /// Returns the sampler of the training rows.
+    pub fn sampler(&self, data: &Data, rows_of_update: usize) -> Sampler {
+        let group = data.group_by_length.then_some(rows_of_update);
+        Sampler { era: data.order, seed: data.seed, group }
+    }
+}
+
+impl Counts {
+    /// Counts `items`.
+    pub fn of(items: &[Item]) -> Self {
+        let mut counts = Self { rows: items.len(), ..Self::default() };
+        for Item { example, .. } in items {
+            let learnt = example.learnt();
+            counts.tokens += example.ids.len();
+            counts.longest = counts.longest.max(example.ids.len());
+            counts.learnt += learnt;
+            counts.fully_masked += usize::from(learnt == 0);
+            match example.truncation {
+                Truncation::None => {}
+                Truncation::EndToken => counts.end_cut += 1,
+                Truncation::Answer => counts.answer_cut += 1,
+                Truncation::Prompt => counts.prompt_cut += 1,
+            }
+        }
+        counts
+    }
+}
+
+impl Text {
+    /// Returns how rows are encoded with this tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Token`] if a token is asked for that it does not declare.
+    pub fn encoding(&self, tokenizer: &Tokenizer) -> Result<Encoding, TrainError> {
+        let bos = tokenizer.bos_id().ok_or(TrainError::Token { what: "BOS" });
+        let eos = || tokenizer.eos_id().ok_or(TrainError::Token { what: "EOS" });
+        Ok(Encoding {
+            template: self.template,
+            max_length: self.max_length,
+            bos: if self.bos { Some(bos?) } else { None },
+            eos: match self.end {
+                End::Tokenizer => Some(eos()?),
+                End::None => None,
+                End::Id(id) => Some(id),
+            },
+            train_on_inputs: self.train_on_inputs,
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Why a training cannot begin or go on.
+
+use std::path::PathBuf;
+
+use super::{Defect, RecipeError};
+use crate::{
+    corpus::EncodingError,
+    llama::{CheckpointError, NetworkError, tokenizer::TokenizerError},
+    lora::LoraError,
+    store::StoreError,
+};
+
+/// Why a training cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// The recipe is refused.
+    #[error("recipe")]
+    Recipe(#[from] RecipeError),
+    /// A row has no tokens.
+    #[error("row {row}")]
+    Row {
+        /// Its place in the file, from 0.
+        row: usize,
+        /// Why.
+        source: EncodingError,
+    },
+    /// Holding out the validation rows leaves none to train on.
+    #[error("{rows} rows leave none to train on besides those held out")]
+    NoRows {
+        /// Rows of the file.
+        rows: usize,
+    },
+    /// The recipe asks for a token that the tokenizer does not have.
+    #[error("the recipe asks for {what}, which the tokenizer does not declare")]
+    Token {
+        /// Which.
+        what: &'static str,
+    },
+    /// An update that would break the weights, or that learns nothing.
+    #[error("step {step}: {} (rows {})", defect_text(*defect), list(rows))]
+    BadStep {
+        /// Its number, from 1.
+        step: u64,
+        /// What is wrong.
+        defect: Defect,
+        /// Places of its examples in the file, from 0.
+        rows: Vec<usize>,
+    },
+    /// A trained weight was not reached by the loss.
+    #[error("no gradient reached `{name}`")]
+    NoGradient {
+        /// Its name.
+        name: String,
+    },
+    /// The tokenizer failed on a row.
+    #[error("tokenizer")]
+    Tokenizer(#[source] Box<TokenizerError>),
+    /// The network failed.
+    #[error("network")]
+    Network(#[from] NetworkError),
+    /// The base model cannot be read.
+    #[error("base model")]
+    Base(#[from] CheckpointError),
+    /// The adapter cannot be made, read or written.
+    #[error("adapter")]
+    Adapter(#[from] LoraError),
+    /// A file of the training cannot be written or read.
+    #[error("training files")]
+    Store(#[from] StoreError),
+    /// A file of the training does not hold what it should.
+    #[error("`{path}` {problem}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The folder belongs to another training.
+    #[error("`{path}` belongs to another training: {}", differences.join("; "))]
+    OtherTraining {
+        /// The folder.
+        path: PathBuf,
+        /// In what they differ.
+        differences: Vec<String>,
+    },
+    /// The tensor library failed.
+    #[error("tensor operation")]
+    Tensor(#[from] candle_core::Error),
+}
+
+fn defect_text(defect: Defect) -> &'static str {
+    match defect {
+        Defect::NothingToLearn => "no token of the batch is learnt: every label is masked",
+        Defect::LossNotFinite => "the loss is not finite",
+        Defect::LossZero => "the loss is exactly 0",
+        Defect::GradientNotFinite => "a gradient is not finite",
+    }
+}
+
+/// The first ten of a list of rows.
+fn list(rows: &[usize]) -> String {
+    let shown: Vec<String> = rows.iter().take(10).map(ToString::to_string).collect();
+    let more = rows.len().saturating_sub(10);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}

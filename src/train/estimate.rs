@@ -1,0 +1,126 @@
+//! The memory that a training will need at its peak, before it is begun.
+//!
+//! Counted from what the parts hold: weights as they are packed, what is trained with its gradient
+//! and states, the activations that the gradients of a block need, and a piece of logits. Compared
+//! with the measured peak in `tests/it/train_command.rs`.
+
+use super::{BaseFormat, OptimizerKind, Recipe};
+use crate::{
+    llama::{Config, expected_tensors},
+    lora::LoraConfig,
+};
+
+/// Bytes of memory by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Estimate {
+    /// Weights that are not trained.
+    pub frozen: u64,
+    /// Weights that are trained, f32.
+    pub trained: u64,
+    /// Their gradients.
+    pub gradients: u64,
+    /// The optimizer's states.
+    pub states: u64,
+    /// Activations kept for the gradients, and those of the block at work.
+    pub activations: u64,
+    /// Copies of weights and pieces of logits that come and go.
+    pub scratch: u64,
+}
+
+/// Memory of the program before it has read a model.
+const PROGRAM: u64 = 40 << 20;
+
+impl Estimate {
+    /// Returns the sum.
+    pub fn total(&self) -> u64 {
+        self.frozen
+            + self.trained
+            + self.gradients
+            + self.states
+            + self.activations
+            + self.scratch
+            + PROGRAM
+    }
+}
+
+/// Returns the number of elements that are trained; `None` if the adapter names no module.
+pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<u64> {
+    let tensors = expected_tensors(config);
+    let Some(lora) = lora else {
+        return Some(tensors.iter().map(|(_, shape)| elements(shape)).sum());
+    };
+    let linears: Vec<(&str, &[usize])> = tensors
+        .iter()
+        .filter(|(name, shape)| name.starts_with("model.layers.") && shape.len() == 2)
+        .filter_map(|(name, shape)| Some((name.strip_suffix(".weight")?, &**shape)))
+        .collect();
+    let names: Vec<&str> = linears.iter().map(|(name, _)| *name).collect();
+    let chosen = lora.select(&names).ok()?;
+    let chosen = linears.iter().filter(|(name, _)| chosen.contains(name));
+    chosen.map(|(name, shape)| Some((lora.rank(name).ok()? * (shape[0] + shape[1])) as u64)).sum()
+}
+
+fn elements(shape: &[usize]) -> u64 {
+    shape.iter().map(|n| *n as u64).product()
+}
+
+/// Returns the memory for micro-batches of at most `tokens` tokens, `trained` elements being
+/// trained.
+pub fn estimate(config: &Config, recipe: &Recipe, trained: u64, tokens: usize) -> Estimate {
+    let tensors = expected_tensors(config);
+    let all: u64 = tensors.iter().map(|(_, shape)| elements(shape)).sum();
+    let linear: u64 = tensors
+        .iter()
+        .filter(|(name, shape)| name.starts_with("model.layers.") && shape.len() == 2)
+        .map(|(_, shape)| elements(shape))
+        .sum();
+    let width = match recipe.weights.base {
+        BaseFormat::F32 => 4,
+        BaseFormat::Bf16 | BaseFormat::F16 | BaseFormat::Int8 => 2,
+    };
+    let full = recipe.lora.is_none();
+    let frozen = match recipe.weights.base {
+        _ if full => 0,
+        // A code a weight; embedding and output matrix in floats.
+        BaseFormat::Int8 => linear + (all - linear) * width,
+        _ => all * width,
+    };
+    let states = match recipe.optimizer.kind {
+        OptimizerKind::AdamW => 8 * trained,
+        OptimizerKind::AdamW8bit => 2 * trained + trained / 32,
+    };
+    let size = |n: usize| n as u64;
+    let (d, inner) = (size(config.hidden_size), size(config.intermediate_size));
+    let (q, kv) = (size(config.heads * config.head_dim), size(config.kv_heads * config.head_dim));
+    // What the graph of one block holds a token, in floats: inputs and results of each operation.
+    let block = 7 * d + 3 * q + 3 * kv + 3 * inner;
+    let layers = size(config.layers);
+    let tokens = size(tokens);
+    let kept = if recipe.weights.recompute { layers * d + block } else { layers * block };
+    // Gradients within the block at work, of the widest operations.
+    let working = 2 * d + 3 * inner;
+    let activations = 4 * tokens * (kept + working + 2 * d);
+    let largest = tensors.iter().map(|(_, shape)| elements(shape)).max().unwrap_or(0);
+    let vocabulary = size(config.vocab_size);
+    let logits = 4 * (tokens * vocabulary).min(1 << 22) * 4;
+    // A trained matrix is packed for each product, and its gradient comes in a copy.
+    let scratch = logits + if full { 8 * largest } else { 0 };
+    Estimate { frozen, trained: 4 * trained, gradients: 4 * trained, states, activations, scratch }
+}
+
+/// Returns the largest memory this process has held, in bytes; `None` where the system does not
+/// say.
+pub fn peak_memory() -> Option<u64> {
+    memory("/proc/self/status", "VmHWM:")
+}
+
+/// Returns the memory that programs can still have, in bytes; `None` where the system does not say.
+pub fn available_memory() -> Option<u64> {
+    memory("/proc/meminfo", "MemAvailable:")
+}
+
+fn memory(path: &str, field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}

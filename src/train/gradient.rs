@@ -1,0 +1,176 @@
+//! The gradient of a micro-batch, block by block from the last to the first.
+//!
+//! Each block has a graph of its own, freed as soon as the gradient has passed it; with
+//! [`Recompute::Blocks`] it is built only then, from the block's input. Either way the same
+//! operations run on the same values: the bits are equal. Nothing is computed below the first block
+//! with a trained weight.
+
+use std::collections::HashMap;
+
+use candle_core::{Tensor, TensorId, Var, backprop::GradStore};
+
+use super::{
+    MicroBatch, global_norm,
+    loss::{Wanted, cross_entropy},
+    tape,
+};
+use crate::{
+    llama::{Llama, NetworkError, Stages},
+    lora::Draw,
+};
+
+/// Which activations are kept for the gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recompute {
+    /// All of them.
+    Nothing,
+    /// The input of each block; the rest is computed again.
+    Blocks,
+}
+
+/// Gradients of all trained weights, summed over micro-batches.
+#[derive(Debug)]
+pub struct Gradients {
+    places: HashMap<TensorId, usize>,
+    /// In the order of [`Llama::variables`]; empty until a gradient has arrived.
+    sums: Vec<Vec<f32>>,
+}
+
+impl Gradients {
+    /// Returns no gradients yet for the trained weights of `network`.
+    pub fn new(network: &Llama) -> Self {
+        let variables = network.variables();
+        let places = variables.iter().enumerate().map(|(place, (_, var))| (var.id(), place));
+        Self { places: places.collect(), sums: vec![Vec::new(); variables.len()] }
+    }
+
+    /// Adds what a backward gave the trained weights, and takes it out.
+    fn collect(&mut self, network: &Llama, store: &mut GradStore) -> Result<(), NetworkError> {
+        for (_, variable) in network.variables() {
+            let Some(grad) = store.remove(variable) else { continue };
+            let grad: Vec<f32> = grad.flatten_all()?.to_vec1()?;
+            let sum = &mut self.sums[self.places[&variable.id()]];
+            if sum.is_empty() {
+                *sum = grad;
+            } else {
+                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the gradient of each trained weight, in the order of [`Llama::variables`]; empty for
+    /// one that none has reached.
+    pub fn values(&self) -> &[Vec<f32>] {
+        &self.sums
+    }
+
+    /// Returns the L2 norm of all gradients together; not finite if one of them is not.
+    pub fn norm(&self) -> f64 {
+        global_norm(self.sums.iter().map(Vec::as_slice))
+    }
+
+    /// Multiplies every gradient.
+    pub fn scale(&mut self, factor: f32) {
+        self.sums.iter_mut().flatten().for_each(|grad| *grad *= factor);
+    }
+}
+
+/// What is kept of a block until its gradient is wanted.
+enum Kept {
+    /// Its input and its output with history.
+    Graph(Var, Tensor),
+    /// Its input.
+    Input(Tensor),
+}
+
+/// Adds the gradient of `scale` times the summed loss of a micro-batch, and returns that sum.
+///
+/// # Errors
+///
+/// [`NetworkError`] if a sequence exceeds the context, a token the vocabulary, or the tensor
+/// library fails.
+pub fn accumulate(
+    network: &Llama,
+    micro: &MicroBatch,
+    draw: Option<&Draw>,
+    scale: f32,
+    recompute: Recompute,
+    gradients: &mut Gradients,
+) -> Result<f64, NetworkError> {
+    let stages = Stages::new(network, &micro.batch, draw)?;
+    let embedded = stages.embed()?;
+    let first = if embedded.track_op() { 0 } else { first_trained(network) };
+    let mut x = embedded.detach();
+    let mut kept = Vec::new();
+    for layer in 0..network.blocks().len() {
+        if layer < first || recompute == Recompute::Blocks {
+            let y = stages.block(layer, &x)?.detach();
+            if layer >= first {
+                kept.push(Kept::Input(x));
+            }
+            x = y;
+        } else {
+            let input = Var::from_tensor(&x)?;
+            let output = stages.block(layer, &input)?;
+            x = output.detach();
+            kept.push(Kept::Graph(input, output));
+        }
+    }
+    let input = Var::from_tensor(&x)?;
+    drop(x);
+    let states = stages.norm(&input)?;
+    let mut collect = |store: &mut GradStore| gradients.collect(network, store);
+    let wanted = Wanted { scale, collect: &mut collect };
+    let (sum, grad) = cross_entropy(network, &states.detach(), &micro.targets, Some(wanted))?;
+    let grad = grad.expect("a gradient is returned where one is wanted");
+    let mut store = tape::pull_back(&states, grad)?;
+    drop(states);
+    let mut grad = tape::take(&mut store, &input)?;
+    gradients.collect(network, &mut store)?;
+    while let Some(block) = kept.pop() {
+        let layer = first + kept.len();
+        let (input, output) = match block {
+            Kept::Graph(input, output) => (input, output),
+            Kept::Input(x) => {
+                let input = Var::from_tensor(&x)?;
+                let output = stages.block(layer, &input)?;
+                (input, output)
+            }
+        };
+        let mut store = tape::pull_back(&output, grad)?;
+        drop(output);
+        grad = tape::take(&mut store, &input)?;
+        gradients.collect(network, &mut store)?;
+    }
+    if embedded.track_op() {
+        gradients.collect(network, &mut tape::pull_back(&embedded, grad)?)?;
+    }
+    Ok(sum)
+}
+
+/// Returns the summed loss of a micro-batch, without dropout and without gradients.
+///
+/// # Errors
+///
+/// As [`accumulate`].
+pub fn loss(network: &Llama, micro: &MicroBatch) -> Result<f64, NetworkError> {
+    let stages = Stages::new(network, &micro.batch, None)?;
+    let mut x = stages.embed()?.detach();
+    for layer in 0..network.blocks().len() {
+        // Forgets the history of each block as it goes.
+        x = stages.block(layer, &x)?.detach();
+    }
+    let states = stages.norm(&x)?.detach();
+    Ok(cross_entropy(network, &states, &micro.targets, None)?.0)
+}
+
+/// Returns the first block with a trained weight; their number if none has one.
+fn first_trained(network: &Llama) -> usize {
+    let layer = |name: &str| {
+        let (_, rest) = name.split_once("model.layers.")?;
+        rest.split('.').next()?.parse::<usize>().ok()
+    };
+    let layers = network.variables().iter().filter_map(|(name, _)| layer(name));
+    layers.min().unwrap_or(network.blocks().len())
+}

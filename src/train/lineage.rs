@@ -1,0 +1,120 @@
+//! `train.json`: everything that a training's weights depend on.
+//!
+//! Written before the first update; a training is continued only where it agrees. The evaluator's
+//! manifest names the adapter by its files; this file beside them says where they come from.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Recipe, TrainError};
+use crate::store::{FileIdentity, StoreError, write_whole};
+
+/// Name of the file.
+pub const LINEAGE: &str = "train.json";
+
+/// Everything that a training's weights depend on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// Version of this file's layout: 1.
+    pub format_version: u32,
+    /// Every setting.
+    pub recipe: Recipe,
+    /// Files of the base model, configuration and tokenizer included.
+    pub base: Vec<FileIdentity>,
+    /// Where the base model lay.
+    pub base_folder: String,
+    /// The file of rows.
+    pub data: FileIdentity,
+    /// Rows in it.
+    pub rows: usize,
+    /// Overlap with exams, one entry an exam; empty if none was looked for.
+    pub overlap: Vec<ExamOverlap>,
+    /// Which kernels computed it.
+    pub kernel_set: String,
+    /// Version of the program.
+    pub tool_version: String,
+}
+
+/// What of an exam stands in the rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExamOverlap {
+    /// The exam.
+    pub exam: String,
+    /// Digest of its canonical form.
+    pub exam_sha256: String,
+    /// Its questions.
+    pub questions: usize,
+    /// Those of which 13 words in a row, or a near copy, stand in the rows.
+    pub overlapping: usize,
+    /// Rows in which they stand.
+    pub overlapping_rows: usize,
+}
+
+impl Lineage {
+    /// Writes `train.json`, or checks that the one in `folder` is the same training's.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::OtherTraining`] names what differs; where files lay does not matter.
+    pub fn claim(&self, folder: &Path) -> Result<(), TrainError> {
+        let path = folder.join(LINEAGE);
+        if !path.exists() {
+            let json =
+                serde_json::to_string_pretty(self).expect("a lineage has a JSON form") + "\n";
+            return Ok(write_whole(&path, json.as_bytes())?);
+        }
+        let text = std::fs::read_to_string(&path).map_err(|source| StoreError::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        })?;
+        let stored: Self = serde_json::from_str(&text).map_err(|error| TrainError::Damaged {
+            path: path.clone(),
+            problem: format!("is no lineage of a training: {error}"),
+        })?;
+        let mut differences = Vec::new();
+        compare("", &stored.identity(), &self.identity(), &mut differences);
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(TrainError::OtherTraining { path: folder.to_owned(), differences })
+        }
+    }
+
+    fn identity(&self) -> Value {
+        let mut value = serde_json::to_value(self).expect("a lineage has a JSON form");
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("base_folder");
+            if let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) {
+                data.remove("name");
+            }
+            if let Some(recipe) = fields.get_mut("recipe").and_then(Value::as_object_mut) {
+                // What a recipe is called and says of itself does not enter the weights.
+                for key in ["name", "about", "compare", "sources"] {
+                    recipe.remove(key);
+                }
+            }
+        }
+        value
+    }
+}
+
+/// Lists the leaves in which two trees of JSON differ.
+fn compare(name: &str, stored: &Value, wanted: &Value, found: &mut Vec<String>) {
+    match (stored, wanted) {
+        _ if stored == wanted => {}
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<_> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let path = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                let absent = Value::Null;
+                compare(&path, a.get(key).unwrap_or(&absent), b.get(key).unwrap_or(&absent), found);
+            }
+        }
+        _ => found.push(format!("{name} is {stored}, wanted {wanted}")),
+    }
+}

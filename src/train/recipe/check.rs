@@ -1,0 +1,111 @@
+//! What a recipe's values must be, and which contradict each other.
+
+use serde_json::Value;
+
+use super::{BaseFormat, Recipe, RecipeError, Weights};
+
+impl Recipe {
+    /// Parses and checks the text of a recipe; `name` is what errors call it.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError::Malformed`] or [`RecipeError::Value`].
+    pub fn parse(text: &str, name: &str) -> Result<Self, RecipeError> {
+        let recipe: Self = toml::from_str(text).map_err(|source| RecipeError::Malformed {
+            name: name.to_owned(),
+            source: Box::new(source),
+        })?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Checks every value's range.
+    ///
+    /// # Errors
+    ///
+    /// [`RecipeError::Value`] names the first that is wrong.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let Self { weights, lora, text, data, batch, optimizer, schedule, .. } = self;
+        let at_least_1 = |key, value: usize| require(key, value >= 1, "must be at least 1");
+        at_least_1("text.max_length", text.max_length)?;
+        at_least_1("batch.micro", batch.micro)?;
+        at_least_1("batch.accumulation", batch.accumulation)?;
+        require(
+            "data.validation",
+            data.validation.count(usize::MAX >> 12).is_some(),
+            "must be a number of rows, or a share from 0 to below 1",
+        )?;
+        let finite = |key, value: f64, low: f64| {
+            require(key, value.is_finite() && value >= low, &format!("must be at least {low}"))
+        };
+        finite("optimizer.rate", optimizer.rate, 0.0)?;
+        finite("optimizer.eps", optimizer.eps, 0.0)?;
+        finite("optimizer.weight_decay", optimizer.weight_decay, 0.0)?;
+        finite("optimizer.max_norm", optimizer.max_norm, 0.0)?;
+        for (key, beta) in
+            [("optimizer.beta1", optimizer.beta1), ("optimizer.beta2", optimizer.beta2)]
+        {
+            require(key, (0.0..1.0).contains(&beta), "must be from 0 to below 1")?;
+        }
+        finite("schedule.warmup", schedule.warmup, 0.0)?;
+        require(
+            "schedule.warmup",
+            schedule.warmup < 1.0 || schedule.warmup.fract() == 0.0,
+            "must be a whole number of updates, or a share below 1",
+        )?;
+        require(
+            "schedule.epochs",
+            schedule.epochs.is_finite() && schedule.epochs > 0.0 && schedule.epochs < 1e6,
+            "must be above 0 and below a million",
+        )?;
+        require("schedule.max_steps", schedule.max_steps != Some(0), "must be at least 1")?;
+        self.check_adapter(*weights, lora.as_ref())?;
+        self.check_sources()
+    }
+
+    fn check_adapter(
+        &self,
+        weights: Weights,
+        lora: Option<&super::Lora>,
+    ) -> Result<(), RecipeError> {
+        let Some(lora) = lora else {
+            let trainable = weights.base == BaseFormat::F32;
+            return require("weights.base", trainable, "must be f32 where every weight is trained");
+        };
+        require("lora.rank", lora.rank >= 1, "must be at least 1")?;
+        require("lora.alpha", lora.alpha.is_finite() && lora.alpha != 0.0, "must not be 0")?;
+        let probability = (0.0..1.0).contains(&lora.dropout);
+        require("lora.dropout", probability, "must be from 0 to below 1")
+    }
+
+    /// Each source must speak of a value that is there.
+    fn check_sources(&self) -> Result<(), RecipeError> {
+        let values = self.values();
+        for key in self.sources.keys() {
+            let known = values.iter().any(|(name, _)| name == key);
+            require(&format!("sources.{key}"), known, "speaks of a value that is not there")?;
+        }
+        Ok(())
+    }
+
+    /// Returns every setting as `table.key` with its value in JSON, in the order of the file.
+    pub fn values(&self) -> Vec<(String, Value)> {
+        let tree = serde_json::to_value(self).expect("a recipe has a JSON form");
+        let mut found = Vec::new();
+        for (table, value) in tree.as_object().expect("a struct is an object") {
+            if let (Value::Object(values), true) = (value, table != "sources") {
+                for (key, value) in values {
+                    found.push((format!("{table}.{key}"), value.clone()));
+                }
+            }
+        }
+        found
+    }
+}
+
+fn require(key: &str, holds: bool, problem: &str) -> Result<(), RecipeError> {
+    if holds {
+        return Ok(());
+    }
+    Err(RecipeError::Value { key: key.to_owned(), problem: problem.to_owned() })
+}

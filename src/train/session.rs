@@ -1,0 +1,277 @@
+//! A training in a folder: begun, interrupted, continued, ended.
+//!
+//! The folder holds `train.json` (what it is), `metrics.jsonl` (what happened), `checkpoint-STEP`
+//! folders, and at the end the weights. Killed at any moment and called again, a training goes on
+//! from its newest checkpoint and ends with the same losses and weights, bit for bit.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use super::{
+    Best, Checkpoints, Dataset, Defect, Event, Lineage, MicroBatch, OnBadStep, Plan, Progress,
+    Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
+    checkpoint::{sync_folder, verify_weights, write_weights},
+    journal::Journal,
+};
+use crate::{
+    llama::Llama,
+    stats::Seed,
+    store::{RunLock, StoreError},
+};
+
+/// Sees a training as it goes on, and may stop it.
+pub trait Watch {
+    /// An update of `total` was made.
+    fn updated(&mut self, update: &Update, total: u64);
+    /// The rows held out were asked; `is_best` says whether the loss is the lowest yet.
+    fn validated(&mut self, step: u64, loss: f64, is_best: bool);
+    /// An update was left out.
+    fn skipped(&mut self, step: u64, defect: Defect, rows: &[usize]);
+    /// Whether to stop after this update, with a checkpoint.
+    fn stop(&mut self) -> bool;
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every update was made.
+    Complete,
+    /// Validation found no new best for as long as the recipe waits.
+    Early,
+    /// [`Watch::stop`] asked for it; called again it goes on.
+    Interrupted,
+}
+
+/// What a training came to.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// How far it came.
+    pub progress: Progress,
+    /// Everything that happened.
+    pub events: Vec<Event>,
+    /// The step whose weights were written; `None` if interrupted.
+    pub result_step: Option<u64>,
+}
+
+impl Recipe {
+    /// Returns how this recipe's rows become updates.
+    pub fn plan(&self, rows: usize) -> Plan {
+        Plan {
+            rows,
+            micro: self.batch.micro,
+            accumulation: self.batch.accumulation,
+            remainder: self.batch.remainder,
+            epochs: self.schedule.epochs,
+            max_steps: self.schedule.max_steps,
+        }
+    }
+
+    /// Returns what each of `total` updates needs to know.
+    pub fn settings(&self, total: u64) -> Settings {
+        let schedule = Schedule {
+            kind: self.schedule.shape,
+            base: self.optimizer.rate,
+            warmup: self.schedule.warmup_updates(total),
+            total,
+        };
+        Settings {
+            optimization: self.optimizer,
+            schedule,
+            normalisation: self.batch.normalisation,
+            accumulation: self.batch.accumulation,
+            full_divisor: self.batch.remainder == Remainder::Carry,
+            recompute: if self.weights.recompute { Recompute::Blocks } else { Recompute::Nothing },
+            seed: Seed(self.data.seed),
+            dropout: self.lora.as_ref().is_some_and(|lora| lora.dropout > 0.0),
+        }
+    }
+}
+
+/// A training that may go on.
+#[derive(Debug)]
+pub struct Session<'a> {
+    folder: &'a Path,
+    recipe: &'a Recipe,
+    dataset: &'a Dataset,
+    network: &'a mut Llama,
+    checkpoints: Checkpoints,
+    progress: Progress,
+    journal: Journal,
+    _lock: RunLock,
+}
+
+impl<'a> Session<'a> {
+    /// Begins a training in a new folder, or continues the one that is there.
+    ///
+    /// `network` holds the base model with the recipe's fresh adapter, or all weights trainable.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::OtherTraining`] if the folder holds another; [`TrainError::Damaged`] if its
+    /// newest checkpoint is; [`TrainError::Store`] if it cannot be written or is in use.
+    pub fn open(
+        folder: &'a Path,
+        lineage: &Lineage,
+        recipe: &'a Recipe,
+        dataset: &'a Dataset,
+        network: &'a mut Llama,
+    ) -> Result<Self, TrainError> {
+        fs::create_dir_all(folder).map_err(|source| StoreError::Io {
+            action: "create",
+            path: folder.to_owned(),
+            source,
+        })?;
+        let lock = RunLock::take(folder)?;
+        lineage.claim(folder)?;
+        let checkpoints = Checkpoints::new(folder)?;
+        let progress = match checkpoints.steps()?.last() {
+            Some(step) => checkpoints.load_weights(*step, network)?,
+            None => Progress::default(),
+        };
+        let journal = Journal::open(folder, progress.log_bytes)?;
+        Ok(Self { folder, recipe, dataset, network, checkpoints, progress, journal, _lock: lock })
+    }
+
+    /// Returns how far the training had come when it was opened.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Makes every update that is left, and writes the weights.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::BadStep`] where the recipe stops at it; any other if something failed. The
+    /// newest checkpoint is intact.
+    pub fn run(mut self, watch: &mut dyn Watch) -> Result<Outcome, TrainError> {
+        let recipe = self.recipe;
+        let plan = recipe.plan(self.dataset.train.len());
+        let total = plan.updates();
+        let lengths = self.dataset.lengths();
+        let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
+        let sampler = self.dataset.sampler(&recipe.data, rows_of_update);
+        let done = usize::try_from(self.progress.step).unwrap_or(usize::MAX);
+        let validation = self.dataset.validation_batches(recipe.batch.padding);
+        let network: &Llama = self.network;
+        let mut trainer = Trainer::new(network, recipe.settings(total));
+        (trainer.step, trainer.made) = (self.progress.step, self.progress.made);
+        if self.progress.step > 0 {
+            self.checkpoints.load_states(self.progress.step, network, &mut trainer.optimizer)?;
+        }
+        let before_s = self.progress.wall_s;
+        let begun = Instant::now();
+        let wall_s = || before_s + begun.elapsed().as_secs_f64();
+        let mut saved = self.progress.step;
+        let mut ending = Ending::Complete;
+        if self.progress.step > 0 && self.is_stale() {
+            ending = Ending::Early;
+        }
+        for window in plan.windows(&sampler, &lengths).skip(done) {
+            if ending == Ending::Early {
+                break;
+            }
+            let micros: Vec<MicroBatch> = window
+                .micro_batches
+                .iter()
+                .map(|places| self.dataset.micro_batch(places, recipe.batch.padding))
+                .collect();
+            match trainer.update(&micros) {
+                Ok(update) => {
+                    let Update { step, loss, rate, norm, tokens, learnt } = update;
+                    let (epoch, wall_s) = (window.epoch, wall_s());
+                    self.journal.append(Event::Update {
+                        step,
+                        epoch,
+                        loss,
+                        rate,
+                        norm,
+                        tokens,
+                        learnt,
+                        wall_s,
+                    })?;
+                    watch.updated(&update, total);
+                }
+                Err(TrainError::BadStep { step, defect, rows })
+                    if recipe.run.on_bad_step == OnBadStep::Skip =>
+                {
+                    trainer.skip();
+                    watch.skipped(step, defect, &rows);
+                    self.journal.append(Event::Skipped { step, defect, rows })?;
+                }
+                Err(error) => return Err(error),
+            }
+            let step = trainer.step;
+            (self.progress.step, self.progress.made) = (step, trainer.made);
+            let due = |every: u64| every > 0 && step.is_multiple_of(every);
+            let mut save = due(recipe.run.save_every);
+            if due(recipe.run.eval_every) || step == total {
+                if let Some(loss) = trainer.validate(&validation)? {
+                    let is_best = self.progress.best.is_none_or(|best| loss < best.loss);
+                    self.journal.append(Event::Validation { step, loss, wall_s: wall_s() })?;
+                    watch.validated(step, loss, is_best);
+                    if is_best {
+                        self.progress.best = Some(Best { step, loss });
+                        self.progress.without_best = 0;
+                        save |= recipe.run.keep_best;
+                    } else {
+                        self.progress.without_best += 1;
+                    }
+                }
+                if self.is_stale() {
+                    (ending, save) = (Ending::Early, true);
+                }
+            }
+            let interrupted = step < total && watch.stop();
+            if save || interrupted || step == total {
+                self.progress.wall_s = wall_s();
+                self.progress.log_bytes = self.journal.sync()?;
+                let keep = recipe.run.keep;
+                self.checkpoints.save(network, &trainer.optimizer, &self.progress, keep)?;
+                saved = step;
+            }
+            if interrupted {
+                ending = Ending::Interrupted;
+                break;
+            }
+        }
+        debug_assert_eq!(saved, self.progress.step, "every end is saved");
+        drop(trainer);
+        self.finish(ending)
+    }
+
+    fn is_stale(&self) -> bool {
+        let patience = self.recipe.run.patience;
+        patience > 0 && self.progress.without_best >= patience
+    }
+
+    /// Writes the result and reads it back.
+    fn finish(mut self, ending: Ending) -> Result<Outcome, TrainError> {
+        let mut result_step = None;
+        if ending != Ending::Interrupted {
+            let step = match self.progress.best {
+                Some(best) if self.recipe.run.keep_best => best.step,
+                _ => self.progress.step,
+            };
+            if step != self.progress.step {
+                self.checkpoints.load_weights(step, self.network)?;
+            }
+            write_weights(self.folder, self.network)?;
+            sync_folder(self.folder)?;
+            verify_weights(self.folder, self.network)?;
+            result_step = Some(step);
+        }
+        self.journal.sync()?;
+        let Self { progress, journal, .. } = self;
+        Ok(Outcome { ending, progress, events: journal.events, result_step })
+    }
+
+    /// Returns the folder.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.to_owned()
+    }
+}

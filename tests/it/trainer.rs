@@ -1,0 +1,305 @@
+//! Trainings equal those of transformers' Trainer, of today and of April 2023, step for step.
+
+use candle_core::Var;
+use medharness::{
+    corpus::Row,
+    kernels::matrix::WeightType,
+    llama::{Checkpoint, Hold, Llama},
+    lora::{Attach, LoraConfig},
+    stats::{Seed, random::Mt19937},
+    train::{
+        Dataset, Era, MicroBatch, Normalisation, Optimization, OptimizerKind, Padding, Plan, Rate,
+        Recompute, Remainder, Sampler, Schedule, ScheduleKind, Settings, Trainer,
+    },
+};
+use serde_json::Value;
+
+use crate::trainer_support::{
+    dataset, digest, golden, number, rows, settings, size, small_network, tiny_tokenizer,
+};
+
+/// f32 sums in another order, carried through up to 60 updates.
+const LOSS: f64 = 1e-4;
+
+/// Of a weight's norm; of the norm of its change ten times as much, since AdamW's first updates turn
+/// a gradient's sign, rounding included, into a full step.
+const WEIGHT: f64 = 1e-3;
+
+/// Updates compared where our code is not optimised (`opt-level = 0`); else all 60 of them.
+const FEW: usize = 8;
+/// The same of the real checkpoint.
+const FEW_OF_STORIES: usize = 2;
+
+/// Returns how many updates to compare.
+fn updates(few: usize) -> usize {
+    if env!("MEDHARNESS_OPT_LEVEL") == "0" { few } else { usize::MAX }
+}
+
+fn schedule(case: &Value, total: u64) -> Schedule {
+    let kind = match case["schedule"].as_str().expect("a name") {
+        "cosine" => ScheduleKind::Cosine { cycles: 0.5 },
+        "linear" => ScheduleKind::Linear,
+        other => panic!("no schedule `{other}`"),
+    };
+    let rate = Rate { shape: kind, warmup: number(&case["warmup"]), epochs: 1.0, max_steps: None };
+    let warmup = rate.warmup_updates(total);
+    Schedule { kind, base: number(&case["rate"]), warmup, total }
+}
+
+fn trainer_settings(case: &Value, total: u64, remainder: Remainder) -> Settings {
+    Settings {
+        optimization: Optimization {
+            kind: OptimizerKind::AdamW,
+            rate: number(&case["rate"]),
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: number(&case["weight_decay"]),
+            max_norm: number(&case["max_norm"]),
+        },
+        schedule: schedule(case, total),
+        normalisation: match case["normalisation"].as_str() {
+            Some("tokens") => Normalisation::Tokens,
+            _ => Normalisation::MeanOfMeans,
+        },
+        accumulation: size(&case["accumulation"]),
+        full_divisor: remainder == Remainder::Carry,
+        recompute: Recompute::Nothing,
+        seed: Seed(42),
+        dropout: false,
+    }
+}
+
+/// Puts PEFT's fresh adapter on the network; in 2023 its layers drew the base weight twice before.
+fn attach(network: &mut Llama, lora: &Value, era: Era) {
+    let mut config = lora.clone();
+    config["peft_type"] = "LORA".into();
+    let config = LoraConfig::parse(&config.to_string()).expect("settings");
+    let mut adapter = network.fresh_adapter(&config, 7).expect("an adapter");
+    if era == Era::Y2023 {
+        let mut generator = Mt19937::new(7);
+        let names: Vec<String> = network.linears().map(|(name, _)| name).collect();
+        for name in names {
+            let Some(low) = adapter.modules.get_mut(&name) else { continue };
+            let (inputs, outputs) = (low.inputs(), low.outputs());
+            for _ in 0..2 * inputs * outputs + low.rank * (inputs + outputs) {
+                generator.next_u32();
+            }
+            let bound = (1.0 / (inputs as f64).sqrt()) as f32;
+            low.a = (0..low.a.len()).map(|_| generator.uniform(-bound, bound)).collect();
+        }
+    }
+    network.attach(&adapter, Attach::Trainable).expect("fits");
+}
+
+struct Run<'a> {
+    golden: &'a Value,
+    dataset: Dataset,
+    plan: Plan,
+    sampler: Sampler,
+    remainder: Remainder,
+    padding: Padding,
+}
+
+impl<'a> Run<'a> {
+    fn new(golden: &'a Value, era: Era, rows: &[Row], tokenizer: &std::path::Path) -> Self {
+        let case = &golden["case"];
+        let dataset = dataset(case, era, rows, tokenizer);
+        let remainder = if era == Era::Y2023 { Remainder::Carry } else { Remainder::Own };
+        let plan = Plan {
+            rows: dataset.train.len(),
+            micro: size(&case["micro"]),
+            accumulation: size(&case["accumulation"]),
+            remainder,
+            epochs: case["epochs"].as_f64().unwrap_or(1.0),
+            max_steps: if era == Era::Y2023 { None } else { Some(60) },
+        };
+        let (_, data) = settings(case, era);
+        let sampler = dataset.sampler(&data, plan.micro * plan.accumulation);
+        // The small network of today attends as by default, stories260k eagerly.
+        let padding = match era {
+            Era::Current if case["real"].is_null() => Padding::LeftFused,
+            _ => Padding::LeftEager,
+        };
+        Self { golden, dataset, plan, sampler, remainder, padding }
+    }
+
+    /// Tokens, labels, order and the division into updates.
+    fn check_rows(&self) {
+        let mut items: Vec<_> = self.dataset.train.iter().chain(&self.dataset.validation).collect();
+        items.sort_by_key(|item| item.row);
+        let lengths: Vec<usize> = items.iter().map(|item| item.example.ids.len()).collect();
+        assert_eq!(serde_json::json!(lengths), self.golden["lengths"]);
+        let tokens = items.iter().flat_map(|item| item.example.ids.iter().map(|id| i64::from(*id)));
+        assert_eq!(digest(tokens), self.golden["tokens"], "tokens");
+        let labels = items.iter().flat_map(|item| item.example.labels.iter().copied());
+        assert_eq!(digest(labels), self.golden["labels"], "labels");
+        let (mut micros, mut updates) = (Vec::new(), Vec::new());
+        for window in self.plan.windows(&self.sampler, &self.dataset.lengths()) {
+            let row = |place: &usize| self.dataset.train[*place].row;
+            micros
+                .extend(window.micro_batches.iter().map(|m| m.iter().map(row).collect::<Vec<_>>()));
+            updates.push(micros.len());
+        }
+        let expected = self.golden["micro_batches"].as_array().expect("a list");
+        for (place, (ours, theirs)) in micros.iter().zip(expected).enumerate() {
+            assert_eq!(serde_json::json!(ours), *theirs, "micro-batch {place}");
+        }
+        assert_eq!(micros.len(), expected.len());
+        if let Some(expected) = self.golden["updates"].as_array() {
+            assert_eq!(&serde_json::json!(updates), &Value::from(expected.clone()));
+        }
+    }
+
+    /// Rates to the bit, losses and norms of the first `few` updates; of all of them also validation
+    /// loss and weights.
+    fn check_training(&self, network: &Llama, few: usize) {
+        let before = copies(network);
+        let settings = trainer_settings(&self.golden["case"], self.plan.updates(), self.remainder);
+        let mut trainer = Trainer::new(network, settings);
+        let losses = self.golden["losses"].as_array().expect("losses");
+        let mut seen = 0;
+        let windows: Vec<_> = self.plan.windows(&self.sampler, &self.dataset.lengths()).collect();
+        let all = windows.len();
+        for (place, window) in windows.into_iter().take(few).enumerate() {
+            let micros: Vec<MicroBatch> = window
+                .micro_batches
+                .iter()
+                .map(|m| self.dataset.micro_batch(m, self.padding))
+                .collect();
+            let update = trainer.update(&micros).expect("an update");
+            let theirs: f64 = losses[seen..seen + micros.len()].iter().map(number).sum();
+            seen += micros.len();
+            close(update.loss, theirs, LOSS, &format!("loss of update {}", place + 1));
+            let bits = format!("{:016x}", update.rate.to_bits());
+            assert_eq!(bits, self.golden["rates"][place], "rate of update {}", place + 1);
+            if let Some(norm) = self.golden["norms"][place].as_f64() {
+                close(update.norm, norm, 10.0 * LOSS, &format!("norm of update {}", place + 1));
+            }
+        }
+        if few < all {
+            return;
+        }
+        let loss =
+            trainer.validate(&self.dataset.validation_batches(self.padding)).expect("validates");
+        close(loss.expect("learns"), number(&self.golden["eval_loss"]), LOSS, "validation loss");
+        self.check_weights(network, &before);
+    }
+
+    fn check_weights(&self, network: &Llama, before: &[Vec<f32>]) {
+        let expected = self.golden["weights"].as_object().expect("weights");
+        assert_eq!(expected.len(), network.variables().len());
+        for ((name, variable), before) in network.variables().iter().zip(before) {
+            let golden = &expected[name];
+            let after = values(variable);
+            let norm =
+                |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+            let ours = norm(&mut after.iter().map(|x| f64::from(*x)));
+            close(ours, number(&golden["norm"]), WEIGHT, name);
+            let change = after.iter().zip(before).map(|(a, b)| f64::from(a - b));
+            let change = norm(&mut change.into_iter());
+            close(change, number(&golden["change"]), 10.0 * WEIGHT, &format!("change of {name}"));
+            let largest = after.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+            for element in golden["elements"].as_array().expect("elements") {
+                let (ours, theirs) = (after[size(&element[0])], number(&element[1]));
+                let off = (f64::from(ours) - theirs).abs();
+                assert!(off <= WEIGHT * f64::from(largest), "{name} {element}: {ours}");
+            }
+        }
+    }
+}
+
+fn values(variable: &Var) -> Vec<f32> {
+    variable.flatten_all().and_then(|x| x.to_vec1()).expect("f32")
+}
+
+fn copies(network: &Llama) -> Vec<Vec<f32>> {
+    network.variables().iter().map(|(_, variable)| values(variable)).collect()
+}
+
+#[track_caller]
+fn close(ours: f64, theirs: f64, tolerance: f64, what: &str) {
+    let off = (ours - theirs).abs() / theirs.abs();
+    assert!(off <= tolerance, "{what}: {ours}, the reference {theirs} (off by {off:e})");
+}
+
+fn check_small(file: &str, case: &str, era: Era) {
+    let golden = golden(file);
+    let run = Run::new(&golden["cases"][case], era, &rows(), &tiny_tokenizer());
+    run.check_rows();
+    let lora = &golden["cases"][case]["case"]["lora"];
+    if lora.is_null() {
+        run.check_training(&small_network(&golden, Hold::Trainable), updates(FEW));
+    } else {
+        let mut network = small_network(&golden, Hold::Frozen(WeightType::F32));
+        attach(&mut network, lora, era);
+        run.check_training(&network, updates(FEW));
+    }
+}
+
+#[test]
+fn full_training_with_every_token_alike_equals_transformers() {
+    check_small("trainer.json", "full-tokens", Era::Current);
+}
+
+#[test]
+fn full_training_of_grouped_rows_by_means_of_means_equals_transformers() {
+    check_small("trainer.json", "full-means", Era::Current);
+}
+
+#[test]
+fn an_adapter_on_every_layer_trains_as_pefts() {
+    check_small("trainer.json", "lora-tokens", Era::Current);
+}
+
+#[test]
+fn full_training_of_2023_carries_micro_batches_over_an_epochs_end() {
+    check_small("trainer_2023.json", "full-carry", Era::Y2023);
+}
+
+#[test]
+fn full_training_of_2023_on_grouped_rows_is_the_references() {
+    check_small("trainer_2023.json", "full-grouped", Era::Y2023);
+}
+
+#[test]
+fn an_epoch_shorter_than_an_update_is_closed_as_in_2023() {
+    check_small("trainer_2023.json", "lora-short", Era::Y2023);
+}
+
+#[test]
+fn an_adapter_of_2023_trains_as_pefts_of_2023() {
+    check_small("trainer_2023.json", "lora-carry", Era::Y2023);
+}
+
+fn check_stories(case: &str, tokenizer: &std::path::Path, rows: &std::path::Path) {
+    let golden = golden("trainer.json");
+    let golden = &golden["cases"][case];
+    let rows = medharness::corpus::read_rows(rows).expect("real rows");
+    let rows = &rows[..size(&golden["case"]["real"])];
+    let run = Run::new(golden, Era::Current, rows, tokenizer);
+    run.check_rows();
+    let folder = tokenizer.parent().expect("in a folder");
+    let mut checkpoint = Checkpoint::open(folder).expect("a checkpoint");
+    let few = updates(FEW_OF_STORIES);
+    let lora = &golden["case"]["lora"];
+    if lora.is_null() {
+        run.check_training(&checkpoint.load(Hold::Trainable).expect("weights"), few);
+    } else {
+        let mut network = checkpoint.load(Hold::Frozen(WeightType::F32)).expect("weights");
+        attach(&mut network, lora, Era::Current);
+        run.check_training(&network, few);
+    }
+}
+
+#[test]
+fn stories260k_with_an_adapter_trains_on_real_rows_as_in_peft() {
+    let tokenizer = shared!("checkpoints/stories260k/tokenizer.model");
+    check_stories("stories-lora", &tokenizer, &shared!("training/medical_meadow_small.json"));
+}
+
+#[test]
+fn stories260k_trains_in_full_on_real_rows_as_in_transformers() {
+    let tokenizer = shared!("checkpoints/stories260k/tokenizer.model");
+    check_stories("stories-full", &tokenizer, &shared!("training/medical_meadow_small.json"));
+}

@@ -1,0 +1,100 @@
+//! Small trainings as `golden/make/trainer_lib.py` has them.
+
+use std::path::{Path, PathBuf};
+
+use medharness::{
+    corpus::{Row, Template, read_rows},
+    llama::{CheckpointError, Config, Hold, Llama, WeightSource, tokenizer::Tokenizer},
+    train::{Data, Dataset, End, Era, Text, Validation},
+};
+use serde_json::Value;
+
+use crate::llama_support::splitmix64;
+
+/// Returns the project's folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the tokenizer of the small network.
+pub(crate) fn tiny_tokenizer() -> PathBuf {
+    root().join("golden/tokenizers/tiny/tokenizer.model")
+}
+
+/// Returns the committed rows.
+pub(crate) fn rows() -> Vec<Row> {
+    read_rows(&root().join("golden/train/rows.json")).expect("golden rows")
+}
+
+/// Weights by hash of the tensor's name: matrices within ±0.1, norms 1.
+pub(crate) struct Fresh;
+
+impl WeightSource for Fresh {
+    fn read(
+        &mut self,
+        name: &str,
+        row_len: usize,
+        first: usize,
+        rows: usize,
+        out: &mut Vec<f32>,
+    ) -> Result<(), CheckpointError> {
+        let hash = |h: u64, byte: u8| (h ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3);
+        let start = format!("trainer/{name}").bytes().fold(0xCBF2_9CE4_8422_2325, hash);
+        for i in first * row_len..(first + rows) * row_len {
+            let z = splitmix64(start.wrapping_add(i as u64)) >> 40;
+            let value = (z as f32 / 16_777_216.0 - 0.5) * 0.2;
+            out.push(if name.contains("norm") { 1.0 } else { value });
+        }
+        Ok(())
+    }
+}
+
+/// Returns the small network of a golden file.
+pub(crate) fn small_network(golden: &Value, hold: Hold) -> Llama {
+    let config = Config::parse(&golden["config"].to_string()).expect("golden configuration");
+    Llama::new(config, &mut Fresh, hold).expect("the source gives every tensor")
+}
+
+/// Returns a golden file.
+pub(crate) fn golden(name: &str) -> Value {
+    let path = root().join("golden/train").join(name);
+    serde_json::from_str(&std::fs::read_to_string(path).expect("golden")).expect("JSON")
+}
+
+/// Returns settings of text and data of a golden case.
+pub(crate) fn settings(case: &Value, order: Era) -> (Text, Data) {
+    let text = Text {
+        template: Template::Medalpaca,
+        max_length: size(&case["max_length"]),
+        bos: case["bos"] == true,
+        end: End::Id(2),
+        train_on_inputs: case["train_on_inputs"] == true,
+    };
+    let validation = match case["validation"].as_u64() {
+        Some(rows) => Validation::Rows(rows as usize),
+        None => Validation::Share(case["validation"].as_f64().expect("a share")),
+    };
+    (text, Data { validation, seed: 42, order, group_by_length: case["group"] == true })
+}
+
+/// Returns the encoded rows of a golden case.
+pub(crate) fn dataset(case: &Value, order: Era, rows: &[Row], tokenizer: &Path) -> Dataset {
+    let tokenizer = Tokenizer::from_file(tokenizer).expect("a tokenizer");
+    let (text, data) = settings(case, order);
+    let encoding = text.encoding(&tokenizer).expect("tokens");
+    Dataset::prepare(rows, &data, &encoding, &tokenizer).expect("encodes")
+}
+
+pub(crate) fn size(value: &Value) -> usize {
+    value.as_u64().expect("a size") as usize
+}
+
+pub(crate) fn number(value: &Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+/// The script's digest: moved by any change of any element.
+pub(crate) fn digest(values: impl Iterator<Item = i64>) -> u64 {
+    let step = |total: i128, value: i64| (total * 1_000_003 + i128::from(value) + 101) % (1 << 61);
+    u64::try_from(values.fold(0, step)).expect("below 2^61")
+}
