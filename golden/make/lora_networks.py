@@ -3,7 +3,8 @@
 Makes golden/lora/networks/NAME/: adapter_config.json and the weights as PEFT saves them, and
 expected.safetensors: logits of fixed tokens (`logits`), gradients of a weighted sum of the last states
 through every trainable parameter (`grad.KEY`), what PEFT initialises for seed 0 (`init.KEY`),
-merged weights in f32, f16 and of the 8-bit base (`merged.*`). Every trained parameter is moved away
+merged weights in f32, f16 and of the 8-bit base (`merged.*`); logits and gradients over the 8-bit base
+(`logits.int8`, `grad8.KEY`). Every trained parameter is moved away
 from its initial value before anything is saved. The base is golden/quant/checkpoint in f32; for
 `stories260k` the real checkpoint in $MEDHARNESS_SHARED, else ../shared/data.
 Run: python golden/make/lora_networks.py     Versions: torch 2.13.0, peft 0.21.2, transformers 5.23.0,
@@ -63,6 +64,9 @@ CASES = {
     "half": dict(r=2, target_modules=["q_proj", "v_proj"]),
     "of-2023": dict(r=2, lora_alpha=16, target_modules=["q_proj", "v_proj"], lora_dropout=0.05),
 }
+# With the base in 8 bit as well: without dropout, which train mode would draw, and without DoRA,
+# which fails in PEFT over bitsandbytes on the CPU.
+EIGHT_BIT = ["default-targets", "all-linear", "stories260k"]
 FIELDS_OF_2023 = (
     "base_model_name_or_path bias fan_in_fan_out inference_mode init_lora_weights lora_alpha "
     "lora_dropout modules_to_save peft_type r target_modules task_type"
@@ -77,6 +81,14 @@ def base(case):
     if case.startswith("resized"):
         model.resize_token_embeddings(41, mean_resizing=False)
     return model
+
+
+def eight_bit(case):
+    folder = SHARED / "checkpoints" / case if case == "stories260k" else TINY
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, device_map="cpu", attn_implementation="eager",
+        quantization_config=BitsAndBytesConfig(load_in_8bit=True),
+    )
 
 
 def named(model):
@@ -152,11 +164,18 @@ def make(case, settings):
                 layer.unmerge_adapter()
                 q = layer.base_model.model.model.layers[0].self_attn.q_proj
                 tensors["unmerged"] = q.base_layer.weight.detach().clone()
+    if case in EIGHT_BIT:
+        # Each sequence alone, as outliers are found in a batch together; then gradients in train mode,
+        # which on the CPU dequantises the weights.
+        model = PeftModel.from_pretrained(eight_bit(case), folder, is_trainable=True).eval()
+        with torch.no_grad():
+            tensors["logits.int8"] = torch.cat([model(row[None]).logits for row in IDS])
+    if case in EIGHT_BIT and case != "stories260k":
+        states = model.train().base_model.model.model(IDS).last_hidden_state
+        (states * WEIGHTS).sum().backward()
+        tensors |= {f"grad8.{n}": p.grad for n, p in named(model)}
     if case in ("plain", "dora"):
-        eight = AutoModelForCausalLM.from_pretrained(
-            TINY, dtype=torch.float32, quantization_config=BitsAndBytesConfig(load_in_8bit=True), device_map="cpu"
-        )
-        eight = PeftModel.from_pretrained(eight, folder).merge_and_unload()
+        eight = PeftModel.from_pretrained(eight_bit(case), folder).merge_and_unload()
         q = eight.get_submodule(Q)
         tensors |= {"merged.int8.codes": q.weight.data.clone(), "merged.int8.scales": q.weight.SCB.clone()}
     tensors = {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in tensors.items()}

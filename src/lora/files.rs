@@ -98,8 +98,10 @@ impl Adapter {
     pub fn from_tensors(
         config: LoraConfig,
         path: &Path,
-        tensors: Vec<NamedTensor>,
+        mut tensors: Vec<NamedTensor>,
     ) -> Result<Self, LoraError> {
+        // The first thing wrong is the same each time: a file's table has no order.
+        tensors.sort_by(|a, b| a.name.cmp(&b.name));
         let wrong =
             |tensor: &NamedTensor, what| Err(LoraError::Tensor { name: tensor.name.clone(), what });
         if tensors.is_empty() || tensors.iter().any(|tensor| tensor.values.is_empty()) {

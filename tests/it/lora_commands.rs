@@ -8,6 +8,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    hub_server::HubServer,
     snapshots,
     support::{medharness, transcript},
 };
@@ -112,6 +113,35 @@ fn a_run_names_its_adapter_and_changes_with_it() {
     assert!(verify().starts_with("exit: 1\n"), "{}", verify());
     let other = transcript(&mut eval());
     assert!(other.starts_with("exit: 2\n") && other.contains("model.adapter_sha256"), "{other}");
+}
+
+#[test]
+fn an_adapter_on_the_hub_serves_wherever_its_folder_does() {
+    let model = shared!("checkpoints/stories260k");
+    let scratch = tempfile::tempdir().expect("scratch");
+    let [requests, out, cache] = ["r", "o", "cache"].map(|name| scratch.path().join(name));
+    write_lines(&requests, &[json!({"id": 1, "context": "Once", "continuation": " upon a time"})]);
+    let names = ["adapter_config.json", "adapter_model.safetensors"];
+    let read = |name: &&str| fs::read(golden("stories260k").join(name)).expect("a golden");
+    let [config, weights] = names.each_ref().map(read);
+    // The tokenizer beside it is not fetched.
+    let server = HubServer::start(&[
+        (names[0], &*config),
+        (names[1], &*weights),
+        ("tokenizer.model", b"not fetched"),
+    ]);
+    let score = |adapter: &Path, offline: &str| {
+        let mut command = medharness();
+        command.env("HF_ENDPOINT", &server.endpoint).env("HF_HUB_CACHE", &cache);
+        command.env_remove("HF_TOKEN").env("HF_HUB_OFFLINE", offline);
+        command.arg("score").arg("--model").arg(&model).arg("--adapter").arg(adapter);
+        command.arg("--requests").arg(&requests).arg("--out").arg(&out).assert().success();
+        scores(&out)
+    };
+    let name = Path::new("hf:org/name");
+    let online = score(name, "0");
+    assert_eq!(online, score(name, "1"));
+    assert_eq!(online, score(&golden("stories260k"), "0"));
 }
 
 #[test]

@@ -45,8 +45,8 @@ const CASES: [&str; 19] = [
     "of-2023",
 ];
 
-/// A unit in the last place of sums below 2: torch sums the rank in another order.
-const SUM_ORDER: f32 = 3e-7;
+/// Units in the last place of sums below 2: the norms of DoRA's rows are summed in another order.
+const NORM_ORDER: f32 = 3e-7;
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -149,8 +149,7 @@ fn a_merged_checkpoint_has_the_weights_of_peft_and_the_rest_of_the_base() {
                 (None, None) => &plain[name].1,
             };
             let off = largest_difference(got, want);
-            let merges = expected.contains_key(&format!("merged.f32.{name}"));
-            let tolerance = if merges { SUM_ORDER } else { 0.0 };
+            let tolerance = if case.starts_with("dora") { NORM_ORDER } else { 0.0 };
             assert!(off <= tolerance, "{case} {name} {shape:?}: off by {off}");
         }
         let off = largest_difference(&logits(&out, None), &expected["logits"].1);
@@ -252,7 +251,8 @@ fn unmerging_gives_the_base_back_but_for_rounding() {
     for (name, (_, before)) in &before {
         let off = largest_difference(before, &after[name].1);
         let changed = before != &merged[name].1;
-        assert!(off <= if changed { SUM_ORDER } else { 0.0 }, "{name}: off by {off}");
+        // One rounding of the sum, one of the difference, of values below 2.
+        assert!(off <= if changed { 2.4e-7 } else { 0.0 }, "{name}: off by {off}");
     }
     for case in ["dora", "saved-modules", "bias-all"] {
         let text = transcript(&mut unmerge(&base, case, &scratch.path().join("no")));
