@@ -22,6 +22,12 @@ use super::{
 /// Heights of the tiles of [`Kernels::tile`], tallest first.
 pub const TILE_ROWS: [usize; 5] = [12, 8, 4, 2, 1];
 
+/// See [`Kernels::rms_norm_backward`].
+type RmsNormBackward = fn(&[f32], &[f32], &[f32], f32, &mut [f32]) -> f32;
+
+/// See [`Kernels::swiglu_backward`].
+type SwigluBackward = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
+
 /// See [`Kernels::tile`].
 type PlainTile = fn(usize, &[f32], &[f32], &mut [[f32; LANES]]);
 
@@ -46,7 +52,9 @@ pub struct Kernels {
     softmax: fn(&mut [f32]) -> (f32, f32),
     exp_scaled: fn(&mut [f32], f32, f32),
     rms_norm: fn(&[f32], &[f32], f32, &mut [f32]),
+    rms_norm_backward: RmsNormBackward,
     swiglu: fn(&[f32], &[f32], &mut [f32]),
+    swiglu_backward: SwigluBackward,
     log_sum_exp: fn(&[f32]) -> f64,
 }
 
@@ -84,7 +92,9 @@ impl Kernels {
             softmax: scalar::softmax,
             exp_scaled: scalar::exp_scaled,
             rms_norm: scalar::rms_norm,
+            rms_norm_backward: scalar::rms_norm_backward,
             swiglu: scalar::swiglu,
+            swiglu_backward: scalar::swiglu_backward,
             log_sum_exp: scalar::log_sum_exp,
         }];
         #[cfg(target_arch = "x86_64")]
@@ -127,11 +137,40 @@ impl Kernels {
         (self.rms_norm)(x, w, eps, out);
     }
 
+    /// Writes the gradient of a row of [`Kernels::rms_norm`] for the gradient `g` of its result;
+    /// returns `r = 1 / sqrt(mean(x^2) + eps)`.
+    ///
+    /// `r * (g * w - n * mean(g * w * n))` with `n = x * r`.
+    pub fn rms_norm_backward(
+        &self,
+        x: &[f32],
+        w: &[f32],
+        g: &[f32],
+        eps: f32,
+        out: &mut [f32],
+    ) -> f32 {
+        (self.rms_norm_backward)(x, w, g, eps, out)
+    }
+
     /// Writes `silu(gate) * up`, element by element.
     ///
     /// Source: Shazeer 2020, "GLU Variants Improve Transformer", equation 6.
     pub fn swiglu(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
         (self.swiglu)(gate, up, out);
+    }
+
+    /// Writes the gradients of [`Kernels::swiglu`] for the gradient `g` of its result.
+    ///
+    /// With `s = sigmoid(gate)`: `g * up * s * (1 + gate * (1 - s))` and `g * gate * s`.
+    pub fn swiglu_backward(
+        &self,
+        gate: &[f32],
+        up: &[f32],
+        g: &[f32],
+        grad_gate: &mut [f32],
+        grad_up: &mut [f32],
+    ) {
+        (self.swiglu_backward)(gate, up, g, grad_gate, grad_up);
     }
 
     /// Returns the natural logarithm of the sum of exponentials, NaN if an element is NaN.

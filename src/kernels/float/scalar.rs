@@ -82,17 +82,26 @@ pub fn exp(x: f32) -> f32 {
     }
 }
 
+/// Returns the largest element; NaN is passed over.
+#[inline(always)]
+fn highest(x: &[f32]) -> f32 {
+    let mut highest = [f32::NEG_INFINITY; ACCUMULATORS];
+    let (chunks, tail) = x.as_chunks::<ACCUMULATORS>();
+    for chunk in chunks {
+        for i in 0..ACCUMULATORS {
+            highest[i] = if chunk[i] > highest[i] { chunk[i] } else { highest[i] };
+        }
+    }
+    for (highest, x) in highest.iter_mut().zip(tail) {
+        *highest = if *x > *highest { *x } else { *highest };
+    }
+    highest.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
 /// See [`Kernels::softmax`](super::Kernels::softmax).
 #[inline(always)]
 pub fn softmax(scores: &mut [f32]) -> (f32, f32) {
-    let mut highest = [f32::NEG_INFINITY; ACCUMULATORS];
-    let (chunks, tail) = scores.as_chunks::<ACCUMULATORS>();
-    for chunk in chunks.iter().map(|chunk| &chunk[..]).chain([tail]) {
-        for (highest, score) in highest.iter_mut().zip(chunk) {
-            *highest = if *score > *highest { *score } else { *highest };
-        }
-    }
-    let highest = highest.into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let highest = highest(scores);
     let mut sums = [0.0; ACCUMULATORS];
     let (chunks, tail) = scores.as_chunks_mut::<ACCUMULATORS>();
     for chunk in chunks {
@@ -125,6 +134,21 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
+/// See [`Kernels::rms_norm_backward`](super::Kernels::rms_norm_backward).
+#[inline(always)]
+pub fn rms_norm_backward(x: &[f32], w: &[f32], g: &[f32], eps: f32, out: &mut [f32]) -> f32 {
+    let factor = 1.0 / (dot(x, x) / x.len() as f32 + eps).sqrt();
+    for ((out, g), w) in out.iter_mut().zip(g).zip(w) {
+        *out = g * w;
+    }
+    // With n = x * r: dx = r * (g * w - n * mean(g * w * n)).
+    let mean = dot(out, x) * factor / x.len() as f32;
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = factor * (*out - x * factor * mean);
+    }
+    factor
+}
+
 /// See [`Kernels::swiglu`](super::Kernels::swiglu).
 #[inline(always)]
 pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
@@ -133,12 +157,29 @@ pub fn swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
+/// See [`Kernels::swiglu_backward`](super::Kernels::swiglu_backward).
+#[inline(always)]
+pub fn swiglu_backward(
+    gate: &[f32],
+    up: &[f32],
+    g: &[f32],
+    grad_gate: &mut [f32],
+    grad_up: &mut [f32],
+) {
+    let grads = grad_gate.iter_mut().zip(grad_up);
+    for (((gate, up), g), (grad_gate, grad_up)) in gate.iter().zip(up).zip(g).zip(grads) {
+        let s = 1.0 / (1.0 + exp(-gate));
+        *grad_gate = g * up * s * (1.0 + gate * (1.0 - s));
+        *grad_up = g * gate * s;
+    }
+}
+
 /// See [`Kernels::log_sum_exp`](super::Kernels::log_sum_exp).
 ///
 /// Exponentials in f32, summed in f64 in 16 interleaved parts.
 #[inline(always)]
 pub fn log_sum_exp(x: &[f32]) -> f64 {
-    let highest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let highest = highest(x);
     if !highest.is_finite() || x.iter().any(|x| x.is_nan()) {
         return if highest == f32::INFINITY { f64::INFINITY } else { f64::NAN };
     }

@@ -193,7 +193,16 @@ fn row_kernels_of_every_set_equal_scalar_bit_for_bit() {
         scalar::rms_norm(&q, &k[..d], 1e-5, &mut normed);
         let mut gated = vec![0.0; d];
         scalar::swiglu(&q, &k[..d], &mut gated);
+        let backward = |kernels: &Kernels| {
+            let mut grads = [vec![0.0; d], vec![0.0; d], vec![0.0; d]];
+            let [norm, gate, up] = &mut grads;
+            kernels.rms_norm_backward(&q, &k[..d], &k[d..2 * d], 1e-5, norm);
+            kernels.swiglu_backward(&q, &k[..d], &k[d..2 * d], gate, up);
+            grads
+        };
+        let want_grads = backward(&Kernels::available()[0]);
         for kernels in Kernels::available() {
+            assert_eq!(backward(&kernels), want_grads, "{} backward {d}", kernels.name);
             let mut out = vec![0.0; d];
             let mut scores = k.clone();
             assert_eq!(kernels.softmax(&mut scores), sums, "{} softmax {d}", kernels.name);

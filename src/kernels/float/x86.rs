@@ -76,6 +76,12 @@ macro_rules! set {
             compile!($features, scalar, softmax(scores: &mut [f32]) -> (f32, f32));
             compile!($features, scalar, exp_scaled(x: &mut [f32], factor: f32, shift: f32));
             compile!($features, scalar, rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]));
+            compile!($features, scalar, rms_norm_backward(
+                x: &[f32], w: &[f32], g: &[f32], eps: f32, out: &mut [f32]
+            ) -> f32);
+            compile!($features, scalar, swiglu_backward(
+                gate: &[f32], up: &[f32], g: &[f32], grad_gate: &mut [f32], grad_up: &mut [f32]
+            ));
             compile!($features, scalar, swiglu(gate: &[f32], up: &[f32], out: &mut [f32]));
             compile!($features, scalar, log_sum_exp(x: &[f32]) -> f64);
 
@@ -114,6 +120,14 @@ block_steps: BLOCK_STEPS,
                     exp_scaled: |x, factor, shift| unsafe { exp_scaled(x, factor, shift) },
                     // SAFETY: as above.
                     rms_norm: |x, w, eps, out| unsafe { rms_norm(x, w, eps, out) },
+                    // SAFETY: as above.
+                    rms_norm_backward: |x, w, g, eps, out| unsafe {
+                        rms_norm_backward(x, w, g, eps, out)
+                    },
+                    // SAFETY: as above.
+                    swiglu_backward: |gate, up, g, grad_gate, grad_up| unsafe {
+                        swiglu_backward(gate, up, g, grad_gate, grad_up);
+                    },
                     // SAFETY: as above.
                     swiglu: |gate, up, out| unsafe { swiglu(gate, up, out) },
                     // SAFETY: as above.

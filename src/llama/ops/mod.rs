@@ -57,3 +57,23 @@ fn for_each_row(out: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) 
         out.par_chunks_mut(width).enumerate().for_each(|(row, out)| body(row, out));
     }
 }
+
+/// Runs `body` on the rows of two results with their index, on all threads where it pays; both have
+/// as many rows, the first `width` wide.
+fn for_each_two_rows(
+    first: &mut [f32],
+    second: &mut [f32],
+    width: usize,
+    body: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) {
+    use rayon::prelude::*;
+    let other = second.len() / (first.len() / width).max(1);
+    let body = |(row, (first, second)): (usize, (&mut [f32], &mut [f32]))| body(row, first, second);
+    if first.len() < PARALLEL_FROM {
+        let rows = first.chunks_mut(width).zip(second.chunks_mut(other.max(1)));
+        rows.enumerate().for_each(body);
+    } else {
+        let rows = first.par_chunks_mut(width).zip(second.par_chunks_mut(other));
+        rows.enumerate().for_each(body);
+    }
+}

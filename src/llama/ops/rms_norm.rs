@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::{for_each_row, output, rows_and_width, to_vec, values};
+use super::{for_each_row, for_each_two_rows, output, rows_and_width, to_vec, values};
 use crate::kernels::float::Kernels;
 
 struct RmsNorm {
@@ -44,8 +44,7 @@ impl CustomOp2 for RmsNorm {
         Ok(output(out, rows, width))
     }
 
-    /// With `r = 1 / sqrt(mean(x^2) + eps)` and `n = x * r`:
-    /// `dx = r * (g * w - n * mean(g * w * n))`, `dw = sum over rows of g * n`.
+    /// With `r = 1 / sqrt(mean(x^2) + eps)`, the weight's gradient is the sum over rows of `g * x * r`.
     fn bwd(
         &self,
         x: &Tensor,
@@ -55,32 +54,16 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = weight.elem_count();
         let (values, w, g) = (to_vec(x)?, to_vec(weight)?, to_vec(grad)?);
-        let scale = |row: &[f32]| {
-            let squares: f32 = row.iter().map(|x| x * x).sum();
-            1.0 / (squares / width as f32 + self.eps).sqrt()
-        };
-        let grad_x = if x.track_op() {
-            let mut out = vec![0.0; values.len()];
-            for_each_row(&mut out, width, |row, out| {
-                let (x, g) = (&values[row * width..][..width], &g[row * width..][..width]);
-                let r = scale(x);
-                let mut mean = 0.0;
-                for ((g, w), x) in g.iter().zip(&w).zip(x) {
-                    mean += g * w * x * r;
-                }
-                mean /= width as f32;
-                for (((out, g), w), x) in out.iter_mut().zip(g).zip(&w).zip(x) {
-                    *out = r * (g * w - x * r * mean);
-                }
-            });
-            Some(Tensor::from_vec(out, x.shape(), &Device::Cpu)?)
-        } else {
-            None
-        };
+        // Without a gradient of its own `x` still gives the factors of the rows.
+        let (mut grad_x, mut factors) = (vec![0.0; values.len()], vec![0.0; values.len() / width]);
+        for_each_two_rows(&mut grad_x, &mut factors, width, |row, out, factor| {
+            let row = row * width..(row + 1) * width;
+            let (x, g) = (&values[row.clone()], &g[row]);
+            factor[0] = Kernels::get().rms_norm_backward(x, &w, g, self.eps, out);
+        });
         let grad_weight = if weight.track_op() {
             let mut out = vec![0.0; width];
-            for (x, g) in values.chunks(width).zip(g.chunks(width)) {
-                let r = scale(x);
+            for ((x, g), r) in values.chunks(width).zip(g.chunks(width)).zip(factors) {
                 for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
                     *out += g * x * r;
                 }
@@ -89,6 +72,7 @@ impl CustomOp2 for RmsNorm {
         } else {
             None
         };
-        Ok((grad_x, grad_weight))
+        let grad_x = x.track_op().then(|| Tensor::from_vec(grad_x, x.shape(), &Device::Cpu));
+        Ok((grad_x.transpose()?, grad_weight))
     }
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::{for_each_row, output, rows_and_width, to_vec, values};
-use crate::kernels::float::{Kernels, scalar::exp};
+use super::{for_each_row, for_each_two_rows, output, rows_and_width, to_vec, values};
+use crate::kernels::float::Kernels;
 
 struct SwiGlu;
 
@@ -43,7 +43,6 @@ impl CustomOp2 for SwiGlu {
         Ok(output(out, rows, width))
     }
 
-    /// With `s = sigmoid(gate)`: `dgate = g * up * s * (1 + gate * (1 - s))`, `dup = g * gate * s`.
     fn bwd(
         &self,
         gate: &Tensor,
@@ -53,19 +52,11 @@ impl CustomOp2 for SwiGlu {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = gate.dim(1)?;
         let (gates, ups, g) = (to_vec(gate)?, to_vec(up)?, to_vec(grad)?);
-        let sigmoid = |x: f32| 1.0 / (1.0 + exp(-x));
-        let mut grad_gate = vec![0.0; g.len()];
-        for_each_row(&mut grad_gate, width, |row, out| {
-            for (i, out) in (row * width..).zip(out) {
-                let s = sigmoid(gates[i]);
-                *out = g[i] * ups[i] * s * (1.0 + gates[i] * (1.0 - s));
-            }
-        });
-        let mut grad_up = vec![0.0; g.len()];
-        for_each_row(&mut grad_up, width, |row, out| {
-            for (i, out) in (row * width..).zip(out) {
-                *out = g[i] * gates[i] * sigmoid(gates[i]);
-            }
+        let (mut grad_gate, mut grad_up) = (vec![0.0; g.len()], vec![0.0; g.len()]);
+        for_each_two_rows(&mut grad_gate, &mut grad_up, width, |row, grad_gate, grad_up| {
+            let row = row * width..(row + 1) * width;
+            let (gate, up, g) = (&gates[row.clone()], &ups[row.clone()], &g[row]);
+            Kernels::get().swiglu_backward(gate, up, g, grad_gate, grad_up);
         });
         Ok((
             Some(Tensor::from_vec(grad_gate, gate.shape(), &Device::Cpu)?),
