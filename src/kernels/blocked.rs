@@ -101,20 +101,25 @@ impl Left {
 /// Writes some steps of one panel: `(panel, steps, [step * 16])`.
 pub(super) type Convert<'a> = dyn Fn(usize, Range<usize>, &mut [Pair]) + Sync + 'a;
 
-/// The right operand: panels of 32 columns.
-pub(super) enum Right<'a> {
-    /// As it is: `[panel][words]`, at least `steps * 16` words each.
-    Packed {
-        /// The panels.
-        pairs: &'a [Pair],
-        /// Words of each panel.
-        words: usize,
-    },
-    /// Made block by block.
-    Converted(&'a Convert<'a>),
+/// The right operand: panels of 32 columns, as they are or converted block by block.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a> {
+    /// `[panel][words]`, in the format that they are kept in; none if there is no such form.
+    pub(super) pairs: &'a [Pair],
+    /// Words of each panel, in that format.
+    pub(super) words: usize,
+    /// Words of one step, in that format: 16 if it is the tile kernel's own.
+    pub(super) step_words: usize,
+    /// What makes the tile kernel's words of them.
+    pub(super) convert: Option<&'a Convert<'a>>,
 }
 
-impl Right<'_> {
+impl<'a> Right<'a> {
+    /// Returns panels that are the tile kernel's own.
+    pub(super) fn packed(pairs: &'a [Pair], words: usize) -> Self {
+        Self { pairs, words, step_words: WORDS, convert: None }
+    }
+
     /// Returns some steps of a panel, made in `scratch` if need be.
     fn block<'b>(
         &'b self,
@@ -123,9 +128,9 @@ impl Right<'_> {
         scratch: &'b mut [Pair],
     ) -> &'b [Pair] {
         let len = steps.len() * WORDS;
-        match self {
-            Self::Packed { pairs, words } => &pairs[panel * words + steps.start * WORDS..][..len],
-            Self::Converted(convert) => {
+        match self.convert {
+            None => &self.pairs[panel * self.words + steps.start * WORDS..][..len],
+            Some(convert) => {
                 let block = &mut scratch[..len];
                 convert(panel, steps.clone(), block);
                 block
@@ -134,15 +139,10 @@ impl Right<'_> {
     }
 
     /// Returns what can be fetched ahead of some steps of a panel; nothing behind the last.
-    fn ahead(&self, panel: usize, first_step: usize, steps: usize) -> &[Pair] {
-        match self {
-            Self::Packed { pairs, words } => {
-                let from = panel * words + first_step * WORDS;
-                let behind = pairs.get(from..).unwrap_or_default();
-                &behind[..behind.len().min(steps * WORDS)]
-            }
-            Self::Converted(_) => &[],
-        }
+    fn ahead(&self, panel: usize, first_step: usize, steps: usize) -> &'a [Pair] {
+        let from = panel * self.words + first_step * self.step_words;
+        let behind = self.pairs.get(from..).unwrap_or_default();
+        &behind[..behind.len().min(steps * self.step_words)]
     }
 }
 
@@ -166,7 +166,7 @@ pub(super) fn multiply<T: Send>(
     let out = Columns::new(out, rows, columns);
     let chunks = left.chunks();
     // A single tile passes a panel once: nothing is kept for the next.
-    let is_stream = rows <= kernel.heights[0] && matches!(right, Right::Packed { .. });
+    let is_stream = rows <= kernel.heights[0] && right.convert.is_none();
     let block_steps = if is_stream { left.steps.max(1) } else { kernel.block_steps };
     let group = group_size(rows.min(CHUNK_ROWS), left.steps, panels, is_stream);
     let work = rows * left.steps * WORDS * columns;

@@ -74,7 +74,8 @@ fn product(
     let tile = Kernels::get().f32_tile;
     let left = Left::pack(&tile, rows, depth.div_ceil(WORDS), left);
     let mut out = vec![0.0; rows * columns];
-    multiply(&tile, &left, &Right::Converted(right), columns, &mut out, zeros, copy);
+    let right = Right { pairs: &[], words: 0, step_words: 0, convert: Some(right) };
+    multiply(&tile, &left, &right, columns, &mut out, zeros, copy);
     out
 }
 

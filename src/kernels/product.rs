@@ -122,10 +122,16 @@ impl Weight<'_> {
                 self.spread(panel, inputs, plan, out);
             }
         };
-        let right = match self.format {
-            Format::F32 if precision != Precision::Bf16 => self.packed(),
-            Format::Bf16 if plan.halves => self.packed(),
-            _ => Right::Converted(&convert),
+        let is_own = match self.format {
+            Format::F32 => precision != Precision::Bf16,
+            Format::Bf16 => plan.halves,
+            Format::F16 | Format::Int8 => false,
+        };
+        let right = Right {
+            pairs: self.pairs,
+            words: self.format.words(self.inputs),
+            step_words: plan.step() / self.format.per_word(),
+            convert: if is_own { None } else { Some(&convert) },
         };
         multiply(&plan.tile, &left, &right, self.outputs, &mut out, zeros, copy);
         out
@@ -199,10 +205,6 @@ impl Weight<'_> {
             }
         }
         plan.round(out.as_flattened_mut());
-    }
-
-    fn packed(&self) -> Right<'_> {
-        Right::Packed { pairs: self.pairs, words: self.format.words(self.inputs) }
     }
 }
 

@@ -143,7 +143,7 @@ impl PackedInt8 {
 
     /// The panels, for the tile kernels.
     pub(super) fn packed(&self) -> Right<'_> {
-        Right::Packed { pairs: &self.pairs, words: Format::Int8.words(self.inputs) }
+        Right::packed(&self.pairs, Format::Int8.words(self.inputs))
     }
 
     /// -128 times the row sums of one panel, i32.
