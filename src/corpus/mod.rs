@@ -5,11 +5,13 @@
 //! nothing is left to learn, is counted.
 
 pub mod audit;
+pub mod build;
 mod encoding;
 pub mod miniature;
 pub mod overlap;
 mod read;
 mod row;
+pub mod sources;
 mod template;
 mod words;
 

@@ -1,4 +1,4 @@
-//! Rows one at a time, whatever their number: JSON lists, JSON lines.
+//! Rows one at a time, whatever their number: JSON lists, JSON lines, Parquet.
 //!
 //! Unlike [`read_rows`](super::read_rows), a row that is no row does not end the reading: the caller
 //! is told what is wrong with it and counts it. Memory holds one row.
@@ -16,12 +16,12 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{Row, RowError};
+use super::{Row, RowError, sources::parquet};
 
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Calls `found` with the number (from 1) of each row of a JSON list or of JSON lines, and the row or
-/// what is wrong with it; blank lines do not count. Returns how many there were.
+/// Calls `found` with the number (from 1) of each row of a JSON list, of JSON lines or of Parquet,
+/// and the row or what is wrong with it; blank lines do not count. Returns how many there were.
 ///
 /// # Errors
 ///
@@ -33,6 +33,11 @@ pub fn each_row(
     let here = || path.to_owned();
     let io = |source| RowError::Io { path: here(), source };
     let mut file = BufReader::with_capacity(BUFFER_BYTES, File::open(path).map_err(io)?);
+    if file.fill_buf().map_err(io)?.starts_with(parquet::MAGIC) {
+        let rows = parquet::each_row(path, &mut found)
+            .map_err(|error| RowError::Parquet { path: here(), source: error.into() })?;
+        return if rows == 0 { Err(RowError::Empty { path: here() }) } else { Ok(rows) };
+    }
     if file.fill_buf().map_err(io)?.starts_with(b"\xEF\xBB\xBF") {
         file.consume(3);
     }

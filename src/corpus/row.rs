@@ -8,6 +8,8 @@ use std::{
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
+use super::sources::parquet;
+
 /// One training example as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
@@ -61,6 +63,14 @@ pub enum RowError {
         /// What is wrong, with the field.
         reason: String,
     },
+    /// A Parquet file is damaged, or packed in a way that is not built in.
+    #[error("`{path}` cannot be read as Parquet")]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The library's reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no row.
     #[error("`{path}` holds no row")]
     Empty {
@@ -69,7 +79,7 @@ pub enum RowError {
     },
 }
 
-/// Returns the rows of a JSON list or of JSONL (blank lines between rows do not count).
+/// Returns the rows of a JSON list, of Parquet, or of JSONL (blank lines between rows do not count).
 ///
 /// # Errors
 ///
@@ -77,6 +87,9 @@ pub enum RowError {
 pub fn read_rows(path: &Path) -> Result<Vec<Row>, RowError> {
     let here = || path.to_owned();
     let bytes = fs::read(path).map_err(|source| RowError::Io { path: here(), source })?;
+    if bytes.starts_with(parquet::MAGIC) {
+        return parquet_rows(path);
+    }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let text = std::str::from_utf8(bytes)
         .map_err(|error| RowError::Encoding { path: here(), byte: error.valid_up_to() })?;
@@ -96,4 +109,17 @@ pub fn read_rows(path: &Path) -> Result<Vec<Row>, RowError> {
             .collect::<Result<_, _>>()?
     };
     if rows.is_empty() { Err(RowError::Empty { path: here() }) } else { Ok(rows) }
+}
+
+fn parquet_rows(path: &Path) -> Result<Vec<Row>, RowError> {
+    let mut rows = Vec::new();
+    let mut damaged = None;
+    super::each_row(path, |number, row| match row {
+        Ok(row) => rows.push(row),
+        Err(reason) => drop(damaged.get_or_insert((number, reason))),
+    })?;
+    match damaged {
+        Some((line, reason)) => Err(RowError::Malformed { path: path.to_owned(), line, reason }),
+        None => Ok(rows),
+    }
 }

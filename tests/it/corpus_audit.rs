@@ -42,6 +42,9 @@ fn the_real_meadow_has_92_exact_duplicates_and_no_empty_row() {
     let meadow = audit(&rows);
     assert_eq!((meadow.rows, meadow.exact_duplicates), (5942, 92));
     assert_eq!(meadow.total(Check::ExactDuplicate), 92);
+    // Python: runs outside ASCII that encode as cp1252 and decode as UTF-8: "Â½", "Â°".
+    assert_eq!(meadow.sources[0].checks[&Check::EncodingDamage].rows, 2);
+    assert_eq!(found(&meadow)[&Check::EncodingDamage], [531, 1471]);
     assert_eq!(meadow.total(Check::EmptyAnswer) + meadow.total(Check::EmptyQuestion), 0);
     let source = &meadow.sources[0];
     assert_eq!(source.question_words.as_ref().unwrap().n, 5942);
@@ -52,7 +55,11 @@ fn the_real_meadow_has_92_exact_duplicates_and_no_empty_row() {
 #[test]
 fn the_real_chatdoctor_rows_are_all_different() {
     let rows = read_rows(&shared!("training/chatdoctor5k.json")).unwrap();
-    assert_eq!(audit(&rows[..1500]).exact_duplicates, 0);
+    let chat = audit(&rows[..1500]);
+    assert_eq!(chat.exact_duplicates, 0);
+    // As above; mostly "â€™" for an apostrophe.
+    assert_eq!(chat.total(Check::EncodingDamage), 7);
+    assert_eq!(found(&chat)[&Check::EncodingDamage], [32, 396, 547, 550, 596]);
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod claims;
 mod command_line;
 mod compare;
 mod corpus_audit;
+mod corpus_build;
+mod corpus_sources;
 mod diverge;
 mod eval;
 mod exam_check;

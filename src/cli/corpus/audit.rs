@@ -24,7 +24,7 @@ use crate::{
 /// Arguments of `corpus audit`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Training rows: JSON or JSON lines of {instruction, input, output}, with source and id where
+    /// Training rows: JSON, JSON lines or Parquet of {instruction, input, output}, source and id where
     /// known
     #[arg(value_name = "FILE", required_unless_present = "judged")]
     data: Vec<PathBuf>,

@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// The exam
     #[arg(long, value_name = "PATH")]
     exam: PathBuf,
-    /// Training rows: JSON or JSON lines of {instruction, input, output}
+    /// Training rows: JSON, JSON lines or Parquet of {instruction, input, output}
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     /// A run of this exam, or its file of outcomes: its accuracy with and without these questions

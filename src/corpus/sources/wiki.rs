@@ -1,0 +1,169 @@
+//! WikiDoc: a MediaWiki export, or a page as HTML; text under headings.
+//!
+//! The living textbook gives one row a section, asked for by the page's title and the heading (the
+//! paper had a model make a question of it). Patient information gives one row a section whose
+//! heading is a question already.
+
+use std::{fs, io::Read, path::Path};
+
+use super::{
+    MIN_SECTION_WORDS, Reject, Sink, SourceError, html, wikitext,
+    xml::{Part, Xml},
+};
+
+/// Which sections give rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// All.
+    Textbook,
+    /// Those whose heading is a question.
+    Patient,
+}
+
+/// Headings of sections that are no text.
+const APPARATUS: [&str; 15] = [
+    "references",
+    "see also",
+    "external links",
+    "related chapters",
+    "further reading",
+    "sources",
+    "source",
+    "bibliography",
+    "gallery",
+    "notes",
+    "videos",
+    "additional resources",
+    "links",
+    "synonyms and keywords",
+    "contents",
+];
+
+const QUESTION_WORDS: [&str; 18] = [
+    "what", "how", "who", "whom", "whose", "when", "where", "which", "why", "is", "are", "can",
+    "do", "does", "should", "will", "could", "may",
+];
+
+/// Reads the sections of `path`: HTML if it begins so, else MediaWiki XML.
+pub(super) fn read(path: &Path, rule: Rule, sink: &mut Sink<'_>) -> Result<(), SourceError> {
+    let io = |source| SourceError::Io { path: path.to_owned(), source };
+    let mut start = Vec::new();
+    fs::File::open(path).map_err(io)?.take(512).read_to_end(&mut start).map_err(io)?;
+    let start = String::from_utf8_lossy(&start).to_lowercase();
+    if start.contains("<!doctype html") || start.contains("<html") {
+        let page = fs::read(path).map_err(io)?;
+        return page_of_html(path, &String::from_utf8_lossy(&page), rule, sink);
+    }
+    let mut xml = Xml::open(path, &["title"])?;
+    let mut page = Page::default();
+    let mut inside = String::new();
+    while let Some(part) = xml.next()? {
+        match part {
+            Part::Start(name, _) => {
+                match name.as_str() {
+                    "page" => page = Page::default(),
+                    "redirect" => page.is_redirect = true,
+                    // A page can have several revisions; the last one counts.
+                    "text" => page.text.clear(),
+                    _ => {}
+                }
+                inside = name;
+            }
+            Part::Text(text) => match inside.as_str() {
+                "title" => page.title.push_str(&text),
+                "ns" => page.space.push_str(&text),
+                "text" => page.text.push_str(&text),
+                _ => {}
+            },
+            Part::End(name) => {
+                inside.clear();
+                if name == "page" {
+                    page.sections(rule, sink);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Page {
+    title: String,
+    space: String,
+    text: String,
+    is_redirect: bool,
+}
+
+impl Page {
+    fn sections(&self, rule: Rule, sink: &mut Sink<'_>) {
+        if !matches!(self.space.trim(), "" | "0") {
+            return sink.reject(Reject::OtherPage);
+        }
+        let start = self.text.trim_start().get(..9).unwrap_or_default();
+        if self.is_redirect || start.eq_ignore_ascii_case("#redirect") {
+            return sink.reject(Reject::Redirect);
+        }
+        for (heading, text) in wikitext::sections(&self.text) {
+            section(self.title.trim(), &heading, &text, rule, sink);
+        }
+    }
+}
+
+fn section(title: &str, heading: &str, text: &str, rule: Rule, sink: &mut Sink<'_>) {
+    let plain = heading.trim().trim_end_matches(':').to_lowercase();
+    if APPARATUS.contains(&plain.as_str()) {
+        return sink.reject(Reject::Apparatus);
+    }
+    let is_question = heading.trim_end().ends_with('?')
+        || plain.split(' ').next().is_some_and(|word| QUESTION_WORDS.contains(&word));
+    if rule == Rule::Patient && !is_question {
+        return sink.reject(Reject::NotAQuestion);
+    }
+    if text.split_whitespace().count() < MIN_SECTION_WORDS {
+        return sink.reject(Reject::TooShort);
+    }
+    let question = match (rule, heading) {
+        (Rule::Patient, _) => heading.to_owned(),
+        (Rule::Textbook, "") => title.to_owned(),
+        (Rule::Textbook, _) => format!("{title}: {heading}"),
+    };
+    sink.row(format!("{title}#{heading}"), &question, text);
+}
+
+/// Sections of a page: text between the headings that [`html::text`] marks.
+fn page_of_html(
+    path: &Path,
+    page: &str,
+    rule: Rule,
+    sink: &mut Sink<'_>,
+) -> Result<(), SourceError> {
+    let text = html::text(page);
+    let mut title = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
+    let (mut heading, mut body) = (String::new(), String::new());
+    let mut close = |title: &str, heading: &str, body: &mut String| {
+        if !(heading.is_empty() && body.trim().is_empty()) {
+            section(title, heading, body.trim(), rule, sink);
+        }
+        body.clear();
+    };
+    for line in text.lines() {
+        let depth = line.len() - line.trim_start_matches('#').len();
+        let marked = line[depth..].strip_prefix(' ').filter(|_| (1..=6).contains(&depth));
+        let Some(words) = marked else {
+            body.push_str(line);
+            body.push('\n');
+            continue;
+        };
+        let words =
+            words.trim().trim_end_matches("[edit]").trim_end_matches("[edit | edit source]");
+        close(&title, &heading, &mut body);
+        if depth == 1 {
+            title = words.trim().to_owned();
+            heading.clear();
+        } else {
+            heading = words.trim().to_owned();
+        }
+    }
+    close(&title, &heading, &mut body);
+    Ok(())
+}

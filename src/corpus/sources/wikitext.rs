@@ -1,0 +1,158 @@
+//! MediaWiki's markup to text: templates, tables, references and files out, links to their words.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::html;
+
+static COMMENT: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?is)<!--.*?-->|<ref\b[^>]*/>|<ref\b.*?</ref>|<(?:gallery|math|nowiki|timeline)\b.*?</(?:gallery|math|nowiki|timeline)>|__[A-Z]+__")
+        .expect("a fixed pattern")
+});
+static EXTERNAL: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\[(?:https?:)?//[^\s\]]+(?:\s+([^\]]*))?\]").expect("a fixed pattern")
+});
+
+/// Returns the sections of a page, each with its heading; the text above the first heading has none.
+pub(super) fn sections(page: &str) -> Vec<(String, String)> {
+    let page = COMMENT.replace_all(page, "");
+    let page = without_nested(&without_nested(&page, "{{", "}}"), "{|", "|}");
+    let mut sections = vec![(String::new(), String::new())];
+    for line in page.lines() {
+        if let Some(words) = heading(line) {
+            sections.push((text(words).replace('\n', " "), String::new()));
+        } else if let Some((_, body)) = sections.last_mut() {
+            body.push_str(line);
+            body.push('\n');
+        }
+    }
+    let texts = sections.into_iter().map(|(heading, body)| (heading, text(&body)));
+    texts.filter(|(heading, body)| !(heading.is_empty() && body.is_empty())).collect()
+}
+
+/// The words of `== heading ==`.
+fn heading(line: &str) -> Option<&str> {
+    let line = line.trim_end();
+    let depth = line.len() - line.trim_start_matches('=').len();
+    let closing = line.len() - line.trim_end_matches('=').len();
+    let depth = depth.min(closing).min(6);
+    (depth >= 1 && line.len() > 2 * depth).then(|| line[depth..line.len() - depth].trim())
+}
+
+fn text(markup: &str) -> String {
+    let links = internal_links(markup);
+    let links = EXTERNAL.replace_all(&links, "$1");
+    let lines = links.lines().map(|line| {
+        let list = line.trim_start_matches(['*', '#', ':', ';']);
+        match line.len() - list.len() {
+            0 => line.to_owned(),
+            _ if line.starts_with(['*', '#']) => format!("* {}", list.trim_start()),
+            _ => list.trim_start().to_owned(),
+        }
+    });
+    let lines: Vec<String> = lines.collect();
+    let plain = lines.join("\n").replace("'''''", "").replace("'''", "").replace("''", "");
+    // What HTML there is left is inline; line breaks of the markup are kept by hand.
+    let paragraphs = plain.lines().map(|line| html::text(line).replace('\n', " "));
+    html::tidy(&paragraphs.collect::<Vec<_>>().join("\n"))
+}
+
+/// Replaces `[[target|words]]` by its words, and drops files and categories.
+fn internal_links(markup: &str) -> String {
+    let mut text = String::with_capacity(markup.len());
+    let mut rest = markup;
+    while let Some(start) = rest.find("[[") {
+        text.push_str(&rest[..start]);
+        let Some(length) = closing(&rest[start..]) else {
+            text.push_str(&rest[start..]);
+            return text;
+        };
+        let inner = &rest[start + 2..start + length - 2];
+        let space = inner.split(':').next().unwrap_or_default().trim().to_lowercase();
+        let is_file =
+            inner.contains(':') && matches!(&*space, "file" | "image" | "category" | "media");
+        if !is_file {
+            text.push_str(inner.rsplit('|').next().unwrap_or(inner));
+        }
+        rest = &rest[start + length..];
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Length of the `[[…]]` that `text` begins with, nested ones included.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut at) = (0_usize, 0);
+    let bytes = text.as_bytes();
+    while at + 1 < bytes.len() {
+        match &bytes[at..at + 2] {
+            b"[[" => (depth, at) = (depth + 1, at + 2),
+            b"]]" => {
+                (depth, at) = (depth - 1, at + 2);
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// Removes everything between `open` and `close`, nested ones included; what is never closed stays.
+fn without_nested(text: &str, open: &str, close: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut starts: Vec<usize> = Vec::new();
+    let mut rest = text;
+    loop {
+        let next_open = rest.find(open);
+        let next_close = if starts.is_empty() { None } else { rest.find(close) };
+        match (next_open, next_close) {
+            (Some(at), ending) if ending.is_none_or(|end| at < end) => {
+                kept.push_str(&rest[..at]);
+                starts.push(kept.len());
+                kept.push_str(open);
+                rest = &rest[at + open.len()..];
+            }
+            (_, Some(end)) => {
+                let start = starts.pop().unwrap_or(kept.len());
+                kept.truncate(start);
+                rest = &rest[end + close.len()..];
+            }
+            _ => {
+                kept.push_str(rest);
+                return kept;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_becomes_text_under_headings() {
+        let page = "{{Infobox|name={{nested}}}}'''Gout''' is [[arthritis|a joint disease]].<ref>A, \
+            [[B]]</ref>\n[[File:x.png|thumb|A [[joint]]]]\n== Causes ==\n* [[Uric acid]], 5 &lt; 6\n\
+            {| class=x\n| cell\n|}\n=== What helps? ===\nSee [http://x.y this].\n";
+        assert_eq!(
+            sections(page),
+            [
+                ("".into(), "Gout is a joint disease.".into()),
+                ("Causes".into(), "* Uric acid, 5 < 6".into()),
+                ("What helps?".into(), "See this.".into()),
+            ]
+        );
+    }
+
+    #[test]
+    fn broken_markup_stays_text() {
+        assert_eq!(sections("a [[b"), [("".into(), "a [[b".into())]);
+        assert_eq!(sections("a {{b"), [("".into(), "a {{b".into())]);
+        assert_eq!(sections("a }} b ]] c"), [("".into(), "a }} b ]] c".into())]);
+        assert_eq!(sections("=="), [("".into(), "==".into())]);
+        assert_eq!(sections("=é="), [("é".into(), "".into())]);
+    }
+}
