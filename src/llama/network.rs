@@ -16,7 +16,10 @@ use super::{
     rope::{Rope, Turns},
     weights::{EMBEDDING, HEAD, Hold, NORM, WeightSource},
 };
-use crate::{lora::Draw, stats::Seed};
+use crate::{
+    lora::{BaseRows, Draw},
+    stats::Seed,
+};
 
 /// Token rows of several sequences, one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,7 +243,8 @@ impl Llama {
     /// Feeds new tokens to sequences and returns the state of each new row behind the last norm.
     ///
     /// Rows follow the order of the pieces. Each row has the same bits beside any other pieces, and
-    /// unless [`Llama::depends_on_pieces`] in any other division into pieces and calls. Result `[t, d]` f32, without gradients.
+    /// unless [`Llama::depends_on_pieces`] in any other division into pieces and calls. Result
+    /// `[t, d]` f32, without gradients.
     ///
     /// # Errors
     ///
@@ -328,18 +332,10 @@ impl Llama {
                 let ids = Tensor::new(tokens, &Device::Cpu)?;
                 weight.as_tensor().index_select(&ids, 0)?
             }
-            Base::Frozen(matrix) => {
+            base => {
                 let mut rows = vec![0.0; tokens.len() * width];
                 for (token, row) in tokens.iter().zip(rows.chunks_mut(width)) {
-                    matrix.row(usize::try_from(*token).expect("checked above"), row);
-                }
-                Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
-            }
-            Base::Int8(layer) => {
-                let mut rows = vec![0.0; tokens.len() * width];
-                for (token, row) in tokens.iter().zip(rows.chunks_mut(width)) {
-                    let token = usize::try_from(*token).expect("checked above");
-                    layer.weight().dequantize_row(token, row);
+                    base.row(usize::try_from(*token).expect("checked above"), row);
                 }
                 Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
             }
