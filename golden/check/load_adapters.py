@@ -41,7 +41,7 @@ def logits(model):
 
 failed = 0
 for folder in sorted((GOLDEN / "lora" / "networks").iterdir()):
-    if folder.name == "stories260k":
+    if folder.name == "stories260k" or folder.name.startswith("tied"):
         continue
     want = load_file(folder / "expected.safetensors")["logits"]
     with tempfile.TemporaryDirectory() as scratch:

@@ -14,6 +14,7 @@ bitsandbytes 0.50.2.
 import json
 import os
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -62,6 +63,9 @@ CASES = {
     "resized-embedding": dict(r=2, target_modules=["embed_tokens", "q_proj"]),
     "bin": dict(r=2, target_modules=["q_proj", "v_proj"]),
     "half": dict(r=2, target_modules=["q_proj", "v_proj"]),
+    "tied-embedding": dict(r=2, target_modules=["embed_tokens", "q_proj"]),
+    "tied-head": dict(r=2, target_modules=["lm_head", "q_proj"]),
+    "tied-saved": dict(r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"]),
     "of-2023": dict(r=2, lora_alpha=16, target_modules=["q_proj", "v_proj"], lora_dropout=0.05),
 }
 # With the base in 8 bit as well: without dropout, which train mode would draw, and without DoRA,
@@ -77,10 +81,23 @@ def base(case):
     torch.manual_seed(1)
     if case == "stories260k":
         return AutoModelForCausalLM.from_pretrained(SHARED / "checkpoints" / case, dtype=torch.float32, attn_implementation="eager")
-    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32, attn_implementation="eager")
+    folder = tied() if case.startswith("tied") else TINY
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     if case.startswith("resized"):
         model.resize_token_embeddings(41, mean_resizing=False)
     return model
+
+
+def tied():
+    """The tiny base without its output matrix: the embedding serves as one."""
+    folder = Path(tempfile.gettempdir()) / "lora_networks_tied"
+    folder.mkdir(exist_ok=True)
+    config = json.loads((TINY / "config.json").read_text()) | {"tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = load_file(TINY / "model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def eight_bit(case):
@@ -147,7 +164,8 @@ def make(case, settings):
         states = model.base_model.model.model(IDS).last_hidden_state
         (states * WEIGHTS).sum().backward()
     tensors |= {f"grad.{n}": p.grad for n, p in named(model) if p.grad is not None}
-    if case == "stories260k":
+    if case == "stories260k" or case.startswith("tied"):
+        # PEFT merges into both places of a tied matrix, which is another network.
         tensors = {"logits": tensors["logits"]}
     else:
         for dtype, label in [(torch.float32, "f32"), (torch.float16, "f16")]:

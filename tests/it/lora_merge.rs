@@ -82,12 +82,32 @@ fn tensors(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
 
 /// Writes the tiny base with its weights in another format.
 fn base(folder: &Path, dtype: Dtype) -> PathBuf {
-    let tiny = root().join("golden/quant/checkpoint");
     let path = folder.join(format!("base-{dtype:?}"));
-    fs::create_dir(&path).expect("a folder");
-    fs::copy(tiny.join("config.json"), path.join("config.json")).expect("copied");
+    write_base(&path, dtype, Tie::Own);
+    path
+}
+
+/// Whether a network has an output matrix of its own.
+#[derive(Clone, Copy, PartialEq)]
+enum Tie {
+    Own,
+    Embedding,
+}
+
+fn write_base(path: &Path, dtype: Dtype, tie: Tie) {
+    let tiny = root().join("golden/quant/checkpoint");
+    fs::create_dir(path).expect("a folder");
+    let config = fs::read_to_string(tiny.join("config.json")).expect("committed");
+    let config = match tie {
+        Tie::Own => config,
+        Tie::Embedding => {
+            config.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true")
+        }
+    };
+    fs::write(path.join("config.json"), config).expect("written");
     let bytes: BTreeMap<String, (Vec<usize>, Vec<u8>)> = tensors(&tiny.join("model.safetensors"))
         .into_iter()
+        .filter(|(name, _)| tie == Tie::Own || name != "lm_head.weight")
         .map(|(name, (shape, values))| {
             let bytes = match dtype {
                 Dtype::F16 => values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
@@ -101,7 +121,6 @@ fn base(folder: &Path, dtype: Dtype) -> PathBuf {
     });
     let bytes = safetensors::serialize(views, None).expect("serializes");
     fs::write(path.join("model.safetensors"), bytes).expect("written");
-    path
 }
 
 fn merge(base: &Path, adapter: &Path, out: &Path, more: &[&str]) -> assert_cmd::Command {
@@ -158,6 +177,26 @@ fn a_merged_checkpoint_has_the_weights_of_peft_and_the_rest_of_the_base() {
     let config = fs::read_to_string(scratch.path().join("resized/config.json")).expect("written");
     let config: Value = serde_json::from_str(&config).expect("JSON");
     assert_eq!(config["vocab_size"], 41);
+}
+
+/// PEFT runs such adapters so, but merges the embedding's into the output matrix as well.
+#[test]
+fn what_is_tied_is_written_apart_where_the_adapter_changes_one_of_the_two() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let base = scratch.path().join("tied");
+    write_base(&base, Dtype::F32, Tie::Embedding);
+    for case in ["tied-embedding", "tied-head", "tied-saved"] {
+        let read = read_adapter(&adapter(case)).expect("reads");
+        let want = &tensors(&adapter(case).join("expected.safetensors"))["logits"].1;
+        let size = want.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let off = largest_difference(&logits(&base, Some(&read)), want);
+        assert!(off <= 2e-6 * size.max(1.0), "{case}: off by {off} of {size}");
+        let out = scratch.path().join(case);
+        let text = transcript(&mut merge(&base, &adapter(case), &out, &[]));
+        assert!(text.starts_with("exit: 0") && text.contains("is written by itself"), "{text}");
+        let off = largest_difference(&logits(&out, None), want);
+        assert!(off <= 2e-6 * size.max(1.0), "{case} merged: off by {off} of {size}");
+    }
 }
 
 #[test]
