@@ -88,9 +88,9 @@ def steps(module, x):
     return ((row / 127 * 2 * STEP)[:, None] + 2 * HALF * x.abs()) * inside.all(0)
 
 
-def run(model, ids, functions):
+def run(model, ids, functions, with_worst=True):
     """Runs the network on ids; returns its last logits and, for each function of them, its value
-    and its two bounds: worst, probable."""
+    and its two bounds: worst (0 unless asked for), probable."""
     inputs, hooks = [], []
 
     def keep(module, arguments, output):
@@ -105,7 +105,7 @@ def run(model, ids, functions):
     for hook in hooks:
         hook.remove()
     with torch.no_grad():
-        bounds = [layer_bound(module, x) for module, x, _ in inputs]
+        bounds = [layer_bound(module, x) if with_worst else torch.zeros(1) for module, x, _ in inputs]
         apart = [steps(module, x) for module, x, _ in inputs]
     results = []
     for function in functions:
