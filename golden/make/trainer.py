@@ -17,7 +17,7 @@ import accelerate
 import peft
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 import trainer_lib as lib
 
@@ -38,6 +38,18 @@ CASES = {
         validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
         group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0,
         lora=dict(r=4, lora_alpha=16, target_modules="all-linear"),
+    ),
+    # int8 base as bitsandbytes has it on the CPU in training: dequantised weights, activations as they are.
+    "lora-int8": dict(
+        validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
+        group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0, base="int8",
+        lora=dict(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
+    ),
+    # bf16 base and activations, f32 adapters, as PEFT has them.
+    "lora-bf16": dict(
+        validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
+        group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0, base="bf16",
+        lora=dict(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
     ),
     "stories-lora": dict(
         validation=0.1, max_length=256, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
@@ -77,6 +89,14 @@ def run(name, case):
         model = AutoModelForCausalLM.from_pretrained(stories, dtype=torch.float32, attn_implementation="eager")
     else:
         model = lib.small_network(LlamaConfig, LlamaForCausalLM)
+        if case.get("base") == "int8":
+            with tempfile.TemporaryDirectory() as folder:
+                model.save_pretrained(folder)
+                model = AutoModelForCausalLM.from_pretrained(
+                    folder, dtype=torch.float32, quantization_config=BitsAndBytesConfig(load_in_8bit=True)
+                )
+        elif case.get("base") == "bf16":
+            model = model.to(torch.bfloat16)
     if case["lora"]:
         torch.manual_seed(7)
         model = peft.get_peft_model(model, peft.LoraConfig(task_type="CAUSAL_LM", **case["lora"]))
@@ -104,7 +124,10 @@ def run(name, case):
 def main():
     chosen = sys.argv[1:] or list(CASES)
     out = lib.ROOT / "golden" / "train" / "trainer.json"
-    found = {name: run(name, CASES[name]) for name in chosen}
+    # Cases named on the command line are made anew beside those there are.
+    found = json.loads(out.read_text())["cases"] if sys.argv[1:] else {}
+    found |= {name: run(name, CASES[name]) for name in chosen}
+    found = {name: found[name] for name in CASES}
     versions = {m.__name__: m.__version__.split("+")[0] for m in (torch, transformers, peft, accelerate)}
     out.write_text(json.dumps({"source": "golden/make/trainer.py", "versions": versions, "config": lib.CONFIG, "cases": found}, allow_nan=False) + "\n")
 

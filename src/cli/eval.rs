@@ -165,7 +165,7 @@ pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>, CommandError> {
             #[expect(clippy::exit, reason = "asked for twice; a run survives any end")]
             std::process::exit(i32::from(CommandError::INTERRUPTED));
         }
-        note("stopping after the questions in flight; press Ctrl-C again to stop at once");
+        note("stopping after the work in flight; press Ctrl-C again to stop at once");
     })
     .map_err(CommandError::internal)?;
     Ok(flag)

@@ -13,10 +13,13 @@ use crate::{
     store::{FileIdentity, identify_file},
 };
 
+/// What a training leaves beside its result to say how it was made.
+pub(super) const LINEAGE: &str = "train.json";
+
 /// An adapter that was read, with its identity.
 pub(super) struct ReadAdapter {
     pub(super) adapter: Adapter,
-    /// Settings and weights.
+    /// Settings, weights, and where they come from if the folder says it (`train.json`).
     pub(super) files: Vec<FileIdentity>,
     /// Of both files: a change of alpha is another adapter.
     pub(super) sha256: String,
@@ -32,11 +35,14 @@ impl ReadAdapter {
         };
         let adapter = read_adapter(folder).map_err(|error| load(error.into()))?;
         let files = [folder.join("adapter_config.json"), adapter_weights_file(folder)];
-        let files = files
-            .iter()
-            .map(|path| identify_file(path).map_err(|error| load(error.into())))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { adapter, sha256: together(&files), files, name: name_of(folder) })
+        let identify = |path: &PathBuf| identify_file(path).map_err(|error| load(error.into()));
+        let mut files = files.iter().map(identify).collect::<Result<Vec<_>, _>>()?;
+        let sha256 = together(&files);
+        let lineage = folder.join(LINEAGE);
+        if lineage.is_file() {
+            files.push(identify(&lineage)?);
+        }
+        Ok(Self { adapter, sha256, files, name: name_of(folder) })
     }
 
     /// Returns what a reader should know: of the files, and if it was made for another base.

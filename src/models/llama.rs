@@ -10,7 +10,10 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Capabilities, Completion, LogLikelihood, Model, ModelError, Prompt, Request, WeightFormat,
-    adapter::ReadAdapter, candle::CandleDecoder, decode::Decode, format,
+    adapter::{LINEAGE, ReadAdapter},
+    candle::CandleDecoder,
+    decode::Decode,
+    format,
 };
 use crate::{
     exam::QuestionId,
@@ -459,7 +462,7 @@ fn identity(
     let identify = |path: &PathBuf| identify_file(path).map_err(|error| load(path, error));
     let weights: Vec<FileIdentity> = weights.par_iter().map(identify).collect::<Result<_, _>>()?;
     let mut files = weights.clone();
-    for name in ["config.json", "generation_config.json"] {
+    for name in ["config.json", "generation_config.json", LINEAGE] {
         let path = folder.join(name);
         if path.is_file() {
             files.push(identify(&path)?);

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     llama::Llama,
-    lora::{Adapter, Attach},
+    lora::Adapter,
     store::{StoreError, identify_file},
 };
 
@@ -31,6 +31,8 @@ const STATE: &str = "trainer_state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
 /// File of the weights where all are trained.
 pub(super) const WEIGHTS: &str = "model.safetensors";
+/// File of the weights of an adapter; its tensors have the names of the network's variables.
+const ADAPTER: &str = "adapter_model.safetensors";
 /// File of digests.
 const SUMS: &str = "SHA256SUMS";
 
@@ -243,14 +245,11 @@ impl Checkpoints {
     /// # Errors
     ///
     /// As [`Checkpoints::check`]; or the weights are those of another network.
-    pub fn load_weights(&self, step: u64, network: &mut Llama) -> Result<Progress, TrainError> {
+    pub fn load_weights(&self, step: u64, network: &Llama) -> Result<Progress, TrainError> {
         let progress = self.check(step)?;
         let folder = self.path(step);
-        if network.adapter()?.is_some() {
-            network.attach(&Adapter::read(&folder)?, Attach::Trainable)?;
-        } else {
-            Stored::read(&folder.join(WEIGHTS))?.weights(network.variables())?;
-        }
+        let file = if network.adapter()?.is_some() { ADAPTER } else { WEIGHTS };
+        Stored::read(&folder.join(file))?.weights(network.variables())?;
         Ok(progress)
     }
 
@@ -291,7 +290,7 @@ pub(super) fn verify_weights(folder: &Path, network: &Llama) -> Result<(), Train
     };
     if let Some(adapter) = network.adapter()? {
         if Adapter::read(folder)?.modules != adapter.modules {
-            return Err(differs("adapter_model.safetensors"));
+            return Err(differs(ADAPTER));
         }
     } else if !Stored::read(&folder.join(WEIGHTS))?.are_weights(network.variables())? {
         return Err(differs(WEIGHTS));

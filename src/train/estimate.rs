@@ -43,11 +43,21 @@ impl Estimate {
     }
 }
 
-/// Returns the number of elements that are trained; `None` if the adapter names no module.
-pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<u64> {
+/// How much is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trainable {
+    /// Elements.
+    pub elements: u64,
+    /// Outputs of all adapted modules together; 0 without an adapter.
+    pub adapted_outputs: u64,
+}
+
+/// Returns how much is trained; `None` if the adapter names no module.
+pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<Trainable> {
     let tensors = expected_tensors(config);
     let Some(lora) = lora else {
-        return Some(tensors.iter().map(|(_, shape)| elements(shape)).sum());
+        let all = tensors.iter().map(|(_, shape)| elements(shape)).sum();
+        return Some(Trainable { elements: all, adapted_outputs: 0 });
     };
     let linears: Vec<(&str, &[usize])> = tensors
         .iter()
@@ -57,16 +67,25 @@ pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<u64> {
     let names: Vec<&str> = linears.iter().map(|(name, _)| *name).collect();
     let chosen = lora.select(&names).ok()?;
     let chosen = linears.iter().filter(|(name, _)| chosen.contains(name));
-    chosen.map(|(name, shape)| Some((lora.rank(name).ok()? * (shape[0] + shape[1])) as u64)).sum()
+    let mut found = Trainable { elements: 0, adapted_outputs: 0 };
+    for (name, shape) in chosen {
+        found.elements += (lora.rank(name).ok()? * (shape[0] + shape[1])) as u64;
+        found.adapted_outputs += shape[0] as u64;
+    }
+    Some(found)
 }
 
 fn elements(shape: &[usize]) -> u64 {
     shape.iter().map(|n| *n as u64).product()
 }
 
-/// Returns the memory for micro-batches of at most `tokens` tokens, `trained` elements being
-/// trained.
-pub fn estimate(config: &Config, recipe: &Recipe, trained: u64, tokens: usize) -> Estimate {
+/// Returns the memory for micro-batches of at most `tokens` tokens.
+pub fn estimate(
+    config: &Config,
+    recipe: &Recipe,
+    Trainable { elements: trained, adapted_outputs }: Trainable,
+    tokens: usize,
+) -> Estimate {
     let tensors = expected_tensors(config);
     let all: u64 = tensors.iter().map(|(_, shape)| elements(shape)).sum();
     let linear: u64 = tensors
@@ -93,8 +112,8 @@ pub fn estimate(config: &Config, recipe: &Recipe, trained: u64, tokens: usize) -
     let (d, inner) = (size(config.hidden_size), size(config.intermediate_size));
     let (q, kv) = (size(config.heads * config.head_dim), size(config.kv_heads * config.head_dim));
     // What the graph of one block holds a token, in floats: inputs and results of each operation.
-    let block = 7 * d + 3 * q + 3 * kv + 3 * inner;
     let layers = size(config.layers);
+    let block = 7 * d + 3 * q + 3 * kv + 3 * inner + 2 * adapted_outputs / layers.max(1);
     let tokens = size(tokens);
     let kept = if recipe.weights.recompute { layers * d + block } else { layers * block };
     // Gradients within the block at work, of the widest operations.

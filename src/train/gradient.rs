@@ -76,10 +76,33 @@ impl Gradients {
     }
 }
 
+/// A block's input: a variable where something below it takes a gradient.
+enum Input {
+    Variable(Var),
+    Constant(Tensor),
+}
+
+impl Input {
+    fn new(x: &Tensor, takes_gradient: bool) -> Result<Self, NetworkError> {
+        Ok(if takes_gradient {
+            Self::Variable(Var::from_tensor(x)?)
+        } else {
+            Self::Constant(x.clone())
+        })
+    }
+
+    fn tensor(&self) -> &Tensor {
+        match self {
+            Self::Variable(variable) => variable,
+            Self::Constant(tensor) => tensor,
+        }
+    }
+}
+
 /// What is kept of a block until its gradient is wanted.
 enum Kept {
     /// Its input and its output with history.
-    Graph(Var, Tensor),
+    Graph(Input, Tensor),
     /// Its input.
     Input(Tensor),
 }
@@ -100,7 +123,9 @@ pub fn accumulate(
 ) -> Result<f64, NetworkError> {
     let stages = Stages::new(network, &micro.batch, draw)?;
     let embedded = stages.embed()?;
-    let first = if embedded.track_op() { 0 } else { first_trained(network) };
+    let is_embedding_trained = embedded.track_op();
+    let first = if is_embedding_trained { 0 } else { first_trained(network) };
+    let takes_gradient = |layer: usize| layer > first || is_embedding_trained;
     let mut x = embedded.detach();
     let mut kept = Vec::new();
     for layer in 0..network.blocks().len() {
@@ -111,8 +136,8 @@ pub fn accumulate(
             }
             x = y;
         } else {
-            let input = Var::from_tensor(&x)?;
-            let output = stages.block(layer, &input)?;
+            let input = Input::new(&x, takes_gradient(layer))?;
+            let output = stages.block(layer, input.tensor())?;
             x = output.detach();
             kept.push(Kept::Graph(input, output));
         }
@@ -133,17 +158,18 @@ pub fn accumulate(
         let (input, output) = match block {
             Kept::Graph(input, output) => (input, output),
             Kept::Input(x) => {
-                let input = Var::from_tensor(&x)?;
-                let output = stages.block(layer, &input)?;
+                let input = Input::new(&x, takes_gradient(layer))?;
+                let output = stages.block(layer, input.tensor())?;
                 (input, output)
             }
         };
         let mut store = tape::pull_back(&output, grad)?;
         drop(output);
-        grad = tape::take(&mut store, &input)?;
         gradients.collect(network, &mut store)?;
+        let Input::Variable(input) = input else { return Ok(sum) };
+        grad = tape::take(&mut store, &input)?;
     }
-    if embedded.track_op() {
+    if is_embedding_trained {
         gradients.collect(network, &mut tape::pull_back(&embedded, grad)?)?;
     }
     Ok(sum)

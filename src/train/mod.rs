@@ -34,7 +34,7 @@ pub use checkpoint::{Best, Checkpoints, Progress};
 pub use curve::loss_curve;
 pub use dataset::{Counts, Dataset};
 pub use error::TrainError;
-pub use estimate::{Estimate, available_memory, estimate, peak_memory, trainable};
+pub use estimate::{Estimate, Trainable, available_memory, estimate, peak_memory, trainable};
 pub use events::write_events;
 pub use gradient::{Gradients, Recompute, accumulate, loss};
 pub use journal::{Event, METRICS};

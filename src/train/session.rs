@@ -11,8 +11,8 @@ use std::{
 };
 
 use super::{
-    Best, Checkpoints, Dataset, Defect, Event, Lineage, MicroBatch, OnBadStep, Plan, Progress,
-    Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
+    Best, Checkpoints, Dataset, Defect, Event, LINEAGE, Lineage, MicroBatch, OnBadStep, Plan,
+    Progress, Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
     checkpoint::{sync_folder, verify_weights, write_weights},
     journal::Journal,
 };
@@ -98,7 +98,7 @@ pub struct Session<'a> {
     folder: &'a Path,
     recipe: &'a Recipe,
     dataset: &'a Dataset,
-    network: &'a mut Llama,
+    network: &'a Llama,
     checkpoints: Checkpoints,
     progress: Progress,
     journal: Journal,
@@ -112,20 +112,22 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     ///
-    /// [`TrainError::OtherTraining`] if the folder holds another; [`TrainError::Damaged`] if its
+    /// [`TrainError::OtherTraining`] if the folder holds another, [`StoreError::NotEmpty`] if it holds
+    /// anything else; [`TrainError::Damaged`] if its
     /// newest checkpoint is; [`TrainError::Store`] if it cannot be written or is in use.
     pub fn open(
         folder: &'a Path,
         lineage: &Lineage,
         recipe: &'a Recipe,
         dataset: &'a Dataset,
-        network: &'a mut Llama,
+        network: &'a Llama,
     ) -> Result<Self, TrainError> {
         fs::create_dir_all(folder).map_err(|source| StoreError::Io {
             action: "create",
             path: folder.to_owned(),
             source,
         })?;
+        refuse_foreign(folder)?;
         let lock = RunLock::take(folder)?;
         lineage.claim(folder)?;
         let checkpoints = Checkpoints::new(folder)?;
@@ -157,7 +159,7 @@ impl<'a> Session<'a> {
         let sampler = self.dataset.sampler(&recipe.data, rows_of_update);
         let done = usize::try_from(self.progress.step).unwrap_or(usize::MAX);
         let validation = self.dataset.validation_batches(recipe.batch.padding);
-        let network: &Llama = self.network;
+        let network = self.network;
         let mut trainer = Trainer::new(network, recipe.settings(total));
         (trainer.step, trainer.made) = (self.progress.step, self.progress.made);
         if self.progress.step > 0 {
@@ -211,6 +213,10 @@ impl<'a> Session<'a> {
             let mut save = due(recipe.run.save_every);
             if due(recipe.run.eval_every) || step == total {
                 if let Some(loss) = trainer.validate(&validation)? {
+                    if !loss.is_finite() {
+                        let (defect, rows) = (Defect::LossNotFinite, Vec::new());
+                        return Err(TrainError::BadStep { step, defect, rows });
+                    }
                     let is_best = self.progress.best.is_none_or(|best| loss < best.loss);
                     self.journal.append(Event::Validation { step, loss, wall_s: wall_s() })?;
                     watch.validated(step, loss, is_best);
@@ -274,4 +280,20 @@ impl<'a> Session<'a> {
     pub fn folder(&self) -> PathBuf {
         self.folder.to_owned()
     }
+}
+
+/// Refuses a folder that holds files of something else: a result must not overwrite them.
+fn refuse_foreign(folder: &Path) -> Result<(), TrainError> {
+    let io = |source| StoreError::Io { action: "read", path: folder.to_owned(), source };
+    if folder.join(LINEAGE).exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let found = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
+        // Left by a process that was killed before it wrote `train.json`.
+        if found != "lock" && !found.starts_with(LINEAGE) {
+            return Err(StoreError::NotEmpty { path: folder.to_owned(), found }.into());
+        }
+    }
+    Ok(())
 }

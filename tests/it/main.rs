@@ -77,6 +77,9 @@ mod tokenize;
 mod tokenizer;
 mod tokenizer_hostile;
 mod tokenizer_prompts;
+mod train_command;
+mod train_recipes;
+mod train_session;
 mod trainer;
 mod trainer_support;
 

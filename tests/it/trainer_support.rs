@@ -98,3 +98,51 @@ pub(crate) fn digest(values: impl Iterator<Item = i64>) -> u64 {
     let step = |total: i128, value: i64| (total * 1_000_003 + i128::from(value) + 101) % (1 << 61);
     u64::try_from(values.fold(0, step)).expect("below 2^61")
 }
+
+/// Writes the small network as a model's folder, with its tokenizer.
+pub(crate) fn write_model(folder: &Path) {
+    use safetensors::{
+        Dtype,
+        tensor::{TensorView, serialize},
+    };
+    let golden = golden("trainer.json");
+    let json = golden["config"].to_string();
+    let config = Config::parse(&json).expect("golden configuration");
+    let mut tensors = Vec::new();
+    for (name, shape) in medharness::llama::expected_tensors(&config) {
+        let row_len = *shape.last().expect("a shape");
+        let rows = shape.iter().product::<usize>() / row_len;
+        let mut values = Vec::new();
+        Fresh.read(&name, row_len, 0, rows, &mut values).expect("gives all");
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensors.push((name, shape, bytes));
+    }
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), bytes).expect("whole"))
+    });
+    let bytes = serialize(views, None).expect("serialises");
+    std::fs::create_dir_all(folder).expect("a folder");
+    std::fs::write(folder.join("model.safetensors"), bytes).expect("written");
+    std::fs::write(folder.join("config.json"), json).expect("written");
+    std::fs::copy(tiny_tokenizer(), folder.join("tokenizer.model")).expect("copied");
+}
+
+/// A recipe for short trainings of the small network, as TOML.
+pub(crate) fn recipe_text(lora: bool) -> String {
+    let adapter = if lora {
+        "[lora]\nrank = 4\nalpha = 16.0\ndropout = 0.1\ntargets = \"all-linear\"\nseed = 7\n"
+    } else {
+        ""
+    };
+    format!(
+        "name = \"small\"\nabout = \"For tests.\"\n[weights]\nbase = \"f32\"\nrecompute = false\n{adapter}\
+         [text]\ntemplate = \"alpaca-lora\"\nmax_length = 24\nbos = true\nend = \"tokenizer\"\n\
+         train_on_inputs = true\n[data]\nvalidation = 3\nseed = 42\norder = \"current\"\n\
+         group_by_length = false\n[batch]\nmicro = 2\naccumulation = 2\nnormalisation = \"tokens\"\n\
+         remainder = \"own\"\npadding = \"none\"\n[optimizer]\nkind = \"adamw\"\nrate = 5e-3\n\
+         beta1 = 0.9\nbeta2 = 0.999\neps = 1e-8\nweight_decay = 0.01\nmax_norm = 1.0\n[schedule]\n\
+         shape = {{ kind = \"cosine\", cycles = 0.5 }}\nwarmup = 2.0\nepochs = 1.0\n[run]\n\
+         eval_every = 4\nsave_every = 3\nkeep = 2\nkeep_best = true\npatience = 0\n\
+         on_bad_step = \"stop\"\n[sources]\n"
+    )
+}

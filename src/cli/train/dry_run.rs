@@ -20,7 +20,7 @@ pub(super) fn print(
 ) -> Result<(), CommandError> {
     let mut text = format!("{}: {}\n\n", recipe.name, recipe.about);
     let mut line = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<22} {value}");
+        let _ = writeln!(text, "{name:<28} {value}");
     };
     let plan = recipe.plan(inputs.dataset.train.len());
     let counts = Counts::of(&inputs.dataset.train);

@@ -45,9 +45,12 @@ pub(super) struct Inputs {
 impl Inputs {
     /// Reads model, tokenizer and rows, and looks for exam questions in the rows.
     pub(super) fn read(args: &Args, recipe: &Recipe, progress: bool) -> Result<Self, CommandError> {
-        let folder = match HubSpec::is_meant(&args.model) {
-            true => fetched(&args.model, Parts::All, progress)?.dir,
-            false => PathBuf::from(&args.model),
+        let (folder, name) = match HubSpec::is_meant(&args.model) {
+            true => {
+                let found = fetched(&args.model, Parts::All, progress)?;
+                (found.dir, found.repository)
+            }
+            false => (PathBuf::from(&args.model), args.model.clone()),
         };
         let checkpoint = Checkpoint::open(&folder).map_err(CommandError::input)?;
         let tokenizer = Tokenizer::from_dir(&folder).map_err(CommandError::input)?;
@@ -65,7 +68,7 @@ impl Inputs {
         let dataset = Dataset::prepare(&rows, &recipe.data, &encoding, &tokenizer);
         let dataset = dataset.map_err(CommandError::input)?;
         let overlap = overlaps(args, &rows)?;
-        let adapter = adapter_config(recipe, &folder)?;
+        let adapter = adapter_config(recipe, &name)?;
         let trained = trainable(config, adapter.as_ref())
             .ok_or_else(|| CommandError::input("no module of the model matches lora.targets"))?;
         let mut lengths = dataset.lengths();
@@ -100,7 +103,7 @@ impl Inputs {
             dataset,
             lineage,
             estimate,
-            trained,
+            trained: trained.elements,
             checkpoint,
             adapter,
         })
@@ -181,12 +184,12 @@ fn overlaps(args: &Args, rows: &[Row]) -> Result<Vec<ExamOverlap>, CommandError>
 }
 
 /// The adapter's settings, as PEFT writes them.
-fn adapter_config(recipe: &Recipe, folder: &Path) -> Result<Option<LoraConfig>, CommandError> {
+fn adapter_config(recipe: &Recipe, base: &str) -> Result<Option<LoraConfig>, CommandError> {
     let Some(lora) = &recipe.lora else { return Ok(None) };
     let json = serde_json::json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": folder.display().to_string(),
+        "base_model_name_or_path": base,
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,

@@ -4,14 +4,17 @@ mod dry_run;
 mod inputs;
 mod watch;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{CommandError, Context, note::note};
 use crate::{
-    store::write_whole,
+    store::{StoreError, write_whole},
     train::{
-        Cost, Ending, Lineage, Outcome, Recipe, Session, TrainError, available_memory, loss_curve,
-        peak_memory, report, write_events,
+        Cost, Ending, LINEAGE, Lineage, Outcome, Recipe, Session, TrainError, available_memory,
+        loss_curve, peak_memory, report, write_events,
     },
 };
 use inputs::Inputs;
@@ -84,17 +87,17 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
             "set weights.recompute, a narrower weights.base or a smaller batch.micro in the recipe",
         ));
     }
-    let mut network = inputs.network(&recipe)?;
+    let network = inputs.network(&recipe)?;
     let lineage = &inputs.lineage;
-    let session = Session::open(out, lineage, &recipe, &inputs.dataset, &mut network);
-    let session = session.map_err(failed)?;
+    let session = Session::open(out, lineage, &recipe, &inputs.dataset, &network);
+    let session = session.map_err(|error| failed(error, out))?;
     if session.progress().step > 0 {
         note(format_args!("continuing after update {}", session.progress().step));
     }
     let mut bar = Bar::new(context.progress)?;
     let outcome = session.run(&mut bar);
     bar.finish();
-    let outcome = outcome.map_err(failed)?;
+    let outcome = outcome.map_err(|error| failed(error, out))?;
     if outcome.ending == Ending::Interrupted {
         let text = format!("interrupted after update {}", outcome.progress.step);
         return Err(CommandError::interrupted(text)
@@ -104,7 +107,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         inputs.write_model_files(out)?;
     }
     let cost = Cost { trained: inputs.trained, mem_estimate: need, mem_peak: peak_memory() };
-    write_reports(out, lineage, &outcome, cost).map_err(failed)?;
+    write_reports(out, lineage, &outcome, cost).map_err(|error| failed(error, out))?;
     let Outcome { progress, .. } = &outcome;
     let best = progress.best.map(|best| format!(", best validation loss {:.4}", best.loss));
     writeln!(
@@ -119,18 +122,18 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
 }
 
 fn write_reports(
-    out: &std::path::Path,
+    out: &Path,
     lineage: &Lineage,
     outcome: &Outcome,
     cost: Cost,
 ) -> Result<(), TrainError> {
     write_whole(&out.join("loss.svg"), loss_curve(&outcome.events).as_bytes())?;
     write_whole(&out.join("train_report.md"), report(lineage, outcome, cost)?.as_bytes())?;
-    let begun = fs::metadata(out.join(crate::train::LINEAGE)).and_then(|data| data.modified()).ok();
+    let begun = fs::metadata(out.join(LINEAGE)).and_then(|data| data.modified()).ok();
     let begun = begun.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
     let begun_s = begun.map_or(0.0, |time| time.as_secs_f64());
     let folder = out.join("tensorboard");
-    fs::create_dir_all(&folder).map_err(|source| crate::store::StoreError::Io {
+    fs::create_dir_all(&folder).map_err(|source| StoreError::Io {
         action: "create",
         path: folder.clone(),
         source,
@@ -140,7 +143,7 @@ fn write_reports(
 }
 
 /// Who can repair it, and how.
-fn failed(error: TrainError) -> CommandError {
+fn failed(error: TrainError, out: &Path) -> CommandError {
     match error {
         TrainError::BadStep { .. } => CommandError::check(error).with_hint(
             "look at these rows with --dry-run; lower optimizer.rate, raise text.max_length, or set \
@@ -150,7 +153,12 @@ fn failed(error: TrainError) -> CommandError {
             .with_hint("choose another --out, or repeat the command that began the training"),
         TrainError::Damaged { .. } => CommandError::input(error)
             .with_hint("remove this checkpoint's folder to continue from the one before"),
-        TrainError::Store(_) => CommandError::internal(error)
+        TrainError::Store(StoreError::NotEmpty { .. } | StoreError::Locked { .. }) => {
+            CommandError::input(error).with_hint("choose another --out")
+        }
+        // Nothing was begun.
+        TrainError::Store(_) if !out.join(LINEAGE).exists() => CommandError::input(error),
+        TrainError::Store(_) | TrainError::Adapter(_) => CommandError::internal(error)
             .with_hint("the newest checkpoint is intact; the same command continues from it"),
         TrainError::Network(_) | TrainError::Tensor(_) | TrainError::NoGradient { .. } => {
             CommandError::internal(error)

@@ -1,0 +1,172 @@
+"""Fine-tuning steps beside PEFT + transformers, in one run, in the layout of MedAlpaca's memory table.
+
+    python benchmarks/peers/train.py --medharness target/release/medharness --shape m --steps 5 --repeats 5
+
+For each row (full, LoRA, LoRA + 8-bit; with and without recomputation) both programs make the same
+updates on the same random weights (`medharness synth`) and rows of 256 tokens, in turn, each in a
+process of its own. Step time is the median over the updates but the first and over the repeats; memory is
+the largest resident size of the process. The tokens differ, their number does not.
+Needs torch, transformers, peft, bitsandbytes (golden/make/requirements.txt); 2 threads.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROWS = [
+    # name, LoRA, base of medharness, recomputation
+    ("full", False, "f32", False),
+    ("full", False, "f32", True),
+    ("LoRA f32", True, "f32", False),
+    ("LoRA bf16", True, "bf16", False),
+    ("LoRA bf16", True, "bf16", True),
+    ("LoRA + 8-bit", True, "int8", False),
+    ("LoRA + 8-bit", True, "int8", True),
+]
+TOKENS = 256
+
+
+def recipe(lora, base, recompute, steps):
+    adapter = '[lora]\nrank = 8\nalpha = 16.0\ndropout = 0.0\ntargets = ["q_proj", "v_proj"]\nseed = 42\n' if lora else ""
+    return f"""name = "bench"
+about = "For the bench."
+[weights]
+base = "{base}"
+recompute = {str(recompute).lower()}
+{adapter}[text]
+template = "medalpaca"
+max_length = {TOKENS}
+bos = false
+end = "none"
+train_on_inputs = true
+[data]
+validation = 0
+seed = 42
+order = "current"
+group_by_length = false
+[batch]
+micro = 1
+accumulation = 1
+normalisation = "tokens"
+remainder = "own"
+padding = "none"
+[optimizer]
+kind = "adamw"
+rate = 2e-5
+beta1 = 0.9
+beta2 = 0.999
+eps = 1e-8
+weight_decay = 0.0
+max_norm = 1.0
+[schedule]
+shape = {{ kind = "constant" }}
+warmup = 0.0
+epochs = 1.0
+max_steps = {steps}
+[run]
+eval_every = 0
+save_every = 0
+keep = 1
+keep_best = false
+patience = 0
+on_bad_step = "stop"
+[sources]
+"""
+
+
+def ours(arguments, model, data, row, folder):
+    _, lora, base, recompute = row
+    path = pathlib.Path(folder) / "recipe.toml"
+    path.write_text(recipe(lora, base, recompute, arguments.steps))
+    out = pathlib.Path(folder) / "out"
+    command = [arguments.medharness, "train", "--recipe", path, "--model", model, "--data", data, "--out", out, "--threads", "2"]
+    subprocess.run([*map(str, command), "--ignore-memory"], check=True, stdout=subprocess.DEVNULL)
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    times = [event["wall_s"] for event in events if event["event"] == "update"]
+    peak = re.search(r"largest memory \| (\d+) MiB", (out / "train_report.md").read_text())
+    return [b - a for a, b in zip(times, times[1:])], int(peak[1])
+
+
+PEER = """
+import json, resource, sys, time
+import torch
+torch.set_num_threads(2)
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from peft import LoraConfig, get_peft_model
+model_path, ids_path, lora, base, recompute, steps = sys.argv[1:]
+ids = torch.tensor([json.load(open(ids_path))])
+quantization = {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)} if base == "int8" else {}
+dtype = torch.float32 if base == "f32" else torch.bfloat16
+model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, **quantization)
+if lora == "True":
+    torch.manual_seed(42)
+    model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"], lora_dropout=0.0, task_type="CAUSAL_LM"))
+if recompute == "True":
+    model.gradient_checkpointing_enable()
+    model.enable_input_require_grads()
+model.train()
+model.config.use_cache = False
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-5, weight_decay=0.0)
+times = []
+for _ in range(int(steps)):
+    begun = time.time()
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+    times.append(time.time() - begun)
+print(json.dumps([times[1:], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
+"""
+
+
+def peers(arguments, model, ids, row):
+    _, lora, base, recompute = row
+    command = [sys.executable, "-W", "ignore", "-c", PEER, model, ids, lora, base, recompute, arguments.steps]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--medharness", required=True)
+    parser.add_argument("--shape", default="m")
+    parser.add_argument("--tokenizer", required=True, help="a tokenizer of 32,000 tokens")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        model, data, ids = folder / "model", folder / "rows.json", folder / "ids.json"
+        run = [arguments.medharness, "synth", "--shape", arguments.shape, "--dtype", "bf16", "--tokenizer", arguments.tokenizer, model]
+        subprocess.run(list(map(str, run)), check=True, stdout=subprocess.DEVNULL)
+        text = "The liver makes bile, and the kidney makes urine. " * 60
+        data.write_text(json.dumps([{"instruction": "Repeat.", "input": "", "output": text}] * (arguments.steps + 1)))
+        ids.write_text(json.dumps(list(range(3, 3 + TOKENS))))
+        print("| model | recomputation | program | s/step | tokens/s | peak MiB |\n|---|---|---|---|---|---|")
+        for row in ROWS:
+            found = {"medharness": ([], []), "PEFT + transformers": ([], [])}
+            for _ in range(arguments.repeats):
+                with tempfile.TemporaryDirectory() as place:
+                    times, peak = ours(arguments, model, data, row, place)
+                found["medharness"][0].extend(times)
+                found["medharness"][1].append(peak)
+                times, peak = peers(arguments, model, ids, row)
+                found["PEFT + transformers"][0].extend(times)
+                found["PEFT + transformers"][1].append(peak)
+                time.sleep(1)
+            for program, (times, peaks) in found.items():
+                step = statistics.median(times)
+                print(f"| {row[0]} | {'yes' if row[3] else 'no'} | {program} | {step:.2f} | {TOKENS / step:.0f} | {max(peaks)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

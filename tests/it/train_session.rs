@@ -1,0 +1,327 @@
+//! Trainings in a folder: the same bits however they are computed, interrupted and continued.
+
+use std::{fs, path::Path};
+
+use medharness::{
+    corpus::{Example, Truncation},
+    kernels::matrix::WeightType,
+    llama::{Hold, Llama, tokenizer::Tokenizer},
+    lora::{Attach, LoraConfig},
+    stats::Seed,
+    store::identify_file,
+    train::{
+        Checkpoints, Dataset, Defect, Ending, Event, Gradients, Item, Lineage, MicroBatch, Outcome,
+        Padding, Recipe, Recompute, Session, TrainError, Trainer, Update, Watch, accumulate, loss,
+    },
+};
+
+use crate::trainer_support::{golden, recipe_text, root, rows, small_network, tiny_tokenizer};
+
+fn recipe(lora: bool) -> Recipe {
+    let mut recipe = Recipe::parse(&recipe_text(lora), "small").expect("a recipe");
+    recipe.schedule.max_steps = Some(8);
+    recipe
+}
+
+fn network(recipe: &Recipe) -> Llama {
+    let golden = golden("trainer.json");
+    let Some(lora) = &recipe.lora else { return small_network(&golden, Hold::Trainable) };
+    let mut network = small_network(&golden, Hold::Frozen(WeightType::F32));
+    let config = serde_json::json!({
+        "peft_type": "LORA", "r": lora.rank, "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout, "target_modules": lora.targets,
+    });
+    let config = LoraConfig::parse(&config.to_string()).expect("settings");
+    let adapter = network.fresh_adapter(&config, lora.seed).expect("an adapter");
+    network.attach(&adapter, Attach::Trainable).expect("fits");
+    network
+}
+
+fn dataset(recipe: &Recipe) -> Dataset {
+    let tokenizer = Tokenizer::from_file(&tiny_tokenizer()).expect("a tokenizer");
+    let encoding = recipe.text.encoding(&tokenizer).expect("tokens");
+    Dataset::prepare(&rows(), &recipe.data, &encoding, &tokenizer).expect("encodes")
+}
+
+fn lineage(recipe: &Recipe) -> Lineage {
+    Lineage {
+        format_version: 1,
+        recipe: recipe.clone(),
+        base: Vec::new(),
+        base_folder: "here".into(),
+        data: identify_file(&root().join("golden/train/rows.json")).expect("readable"),
+        rows: rows().len(),
+        overlap: Vec::new(),
+        kernel_set: "any".into(),
+        tool_version: "0".into(),
+    }
+}
+
+/// Stops after some updates, counted from the session's begin.
+struct StopAfter(usize);
+
+impl Watch for StopAfter {
+    fn updated(&mut self, _: &Update, _: u64) {
+        self.0 = self.0.saturating_sub(1);
+    }
+    fn validated(&mut self, _: u64, _: f64, _: bool) {}
+    fn skipped(&mut self, _: u64, _: Defect, _: &[usize]) {}
+    fn stop(&mut self) -> bool {
+        self.0 == 0
+    }
+}
+
+fn train(folder: &Path, recipe: &Recipe, updates: usize) -> Result<Outcome, TrainError> {
+    let network = network(recipe);
+    let dataset = dataset(recipe);
+    let session = Session::open(folder, &lineage(recipe), recipe, &dataset, &network)?;
+    session.run(&mut StopAfter(updates))
+}
+
+/// Events without their times.
+fn losses(outcome: &Outcome) -> Vec<(u64, u64, u64)> {
+    let bits = |event: &Event| match event {
+        Event::Update { step, loss, norm, .. } => Some((*step, loss.to_bits(), norm.to_bits())),
+        Event::Validation { step, loss, .. } => Some((*step, loss.to_bits(), 0)),
+        _ => None,
+    };
+    outcome.events.iter().filter_map(bits).collect()
+}
+
+fn result(folder: &Path) -> Vec<u8> {
+    let name = ["adapter_model.safetensors", "model.safetensors"];
+    let path = name.map(|name| folder.join(name)).into_iter().find(|path| path.is_file());
+    fs::read(path.expect("a result")).expect("readable")
+}
+
+fn in_threads<T: Send>(threads: usize, body: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+    pool.install(body)
+}
+
+#[test]
+fn an_interrupted_training_ends_with_the_bits_of_one_that_was_not() {
+    for (lora, eight_bit) in [(true, false), (false, true)] {
+        let mut recipe = recipe(lora);
+        if eight_bit {
+            recipe.optimizer.kind = medharness::train::OptimizerKind::AdamW8bit;
+        }
+        let whole = tempfile::tempdir().expect("a folder");
+        let expected = in_threads(2, || train(whole.path(), &recipe, 99)).expect("trains");
+        assert_eq!(expected.ending, Ending::Complete);
+        let first = expected.events.iter().find_map(|event| match event {
+            Event::Update { loss, .. } => Some(*loss),
+            _ => None,
+        });
+        let best = expected.progress.best.expect("validated").loss;
+        assert!(best < first.expect("an update"), "{best} after {first:?}");
+        let parts = tempfile::tempdir().expect("a folder");
+        let mut threads = 1;
+        let outcome = loop {
+            let outcome = in_threads(threads, || train(parts.path(), &recipe, 3)).expect("trains");
+            if outcome.ending != Ending::Interrupted {
+                break outcome;
+            }
+            threads = 3 - threads;
+        };
+        assert_eq!(losses(&outcome), losses(&expected));
+        assert_eq!(result(parts.path()), result(whole.path()));
+    }
+}
+
+#[test]
+fn another_seed_of_the_dropout_gives_other_losses() {
+    let (one, other) = (recipe(true), recipe(true));
+    let batches = dataset(&one).micro_batch(&[0, 1], Padding::None);
+    let network = network(&other);
+    let sum = |seed| {
+        let draw = batches.batch.draw(Seed(seed), 0, &[0, 1]);
+        let mut gradients = Gradients::new(&network);
+        accumulate(&network, &batches, Some(&draw), 1.0, Recompute::Nothing, &mut gradients)
+            .expect("a gradient");
+        gradients.norm().to_bits()
+    };
+    assert_eq!(sum(1), sum(1));
+    assert_ne!(sum(1), sum(2));
+}
+
+#[test]
+fn recomputation_and_threads_change_no_bit_of_a_gradient() {
+    for lora in [true, false] {
+        let recipe = recipe(lora);
+        let micro = dataset(&recipe).micro_batch(&[0, 1, 2], Padding::LeftEager);
+        let network = network(&recipe);
+        let run = |recompute| {
+            let mut gradients = Gradients::new(&network);
+            let examples: Vec<u64> = micro.examples.iter().map(|row| *row as u64).collect();
+            let draw = micro.batch.draw(Seed(1), 0, &examples);
+            let sum = accumulate(&network, &micro, Some(&draw), 0.1, recompute, &mut gradients);
+            let bits = |grad: &Vec<f32>| grad.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            let grads: Vec<_> = gradients.values().iter().map(bits).collect();
+            assert!(grads.iter().all(|grad| !grad.is_empty()), "a gradient for every weight");
+            (sum.expect("a loss").to_bits(), grads)
+        };
+        let expected = in_threads(1, || run(Recompute::Nothing));
+        for threads in [1, 2, 3] {
+            assert!(in_threads(threads, || run(Recompute::Blocks)) == expected);
+            assert!(in_threads(threads, || run(Recompute::Nothing)) == expected);
+        }
+    }
+}
+
+#[test]
+fn every_trained_weight_moves() {
+    for lora in [true, false] {
+        let mut recipe = recipe(lora);
+        recipe.schedule.warmup = 0.0;
+        let (dataset, network) = (dataset(&recipe), network(&recipe));
+        let values = || -> Vec<Vec<f32>> {
+            let flat = network.variables().iter().map(|(_, variable)| variable.flatten_all());
+            flat.map(|flat| flat.and_then(|flat| flat.to_vec1()).expect("f32")).collect()
+        };
+        let before = values();
+        let mut trainer = Trainer::new(&network, recipe.settings(8));
+        for places in [[0, 1], [2, 3]] {
+            let micro = dataset.micro_batch(&places, Padding::None);
+            trainer.update(&[micro]).expect("an update");
+        }
+        for (((name, _), before), after) in network.variables().iter().zip(before).zip(values()) {
+            assert_ne!(before, after, "{name}");
+        }
+    }
+}
+
+#[test]
+fn packed_rows_cost_what_they_cost_alone() {
+    let recipe = recipe(false);
+    let (dataset, network) = (dataset(&recipe), network(&recipe));
+    let together = loss(&network, &dataset.micro_batch(&[0, 1, 2], Padding::None)).expect("a loss");
+    let alone = |place| loss(&network, &dataset.micro_batch(&[place], Padding::None));
+    let sum: f64 = (0..3).map(|place| alone(place).expect("a loss")).sum();
+    assert!((together - sum).abs() <= 1e-5 * sum, "{together} {sum}");
+}
+
+#[test]
+fn training_stops_at_a_batch_it_cannot_learn_from() {
+    let mut recipe = recipe(false);
+    recipe.text.train_on_inputs = false;
+    let folder = tempfile::tempdir().expect("a folder");
+    let error = train(folder.path(), &recipe, 99).expect_err("refused");
+    let TrainError::BadStep { step: 1, defect: Defect::NothingToLearn, rows } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(rows.len(), 4);
+    recipe.run.on_bad_step = medharness::train::OnBadStep::Skip;
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = train(folder.path(), &recipe, 99).expect("goes on");
+    assert_eq!((outcome.progress.step, outcome.progress.made), (8, 0));
+    let skipped = outcome.events.iter().filter(|event| matches!(event, Event::Skipped { .. }));
+    assert_eq!(skipped.count(), 8);
+}
+
+#[test]
+fn a_loss_or_gradient_that_is_no_number_changes_no_weight() {
+    let recipe = recipe(false);
+    let (dataset, network) = (dataset(&recipe), network(&recipe));
+    let (_, embedding) = &network.variables()[0];
+    let broken = embedding.affine(0.0, f64::from(f32::NAN)).expect("a tensor");
+    embedding.set(&broken).expect("same shape");
+    let mut trainer = Trainer::new(&network, recipe.settings(8));
+    let error = trainer.update(&[dataset.micro_batch(&[0], Padding::None)]).expect_err("refused");
+    let TrainError::BadStep { defect: Defect::LossNotFinite, .. } = error else {
+        panic!("{error}");
+    };
+    assert_eq!((trainer.step, trainer.made), (0, 0));
+}
+
+#[test]
+fn a_token_outside_the_vocabulary_is_an_error() {
+    let recipe = recipe(false);
+    let network = network(&recipe);
+    let example = Example { ids: vec![1, 420], labels: vec![1, 2], truncation: Truncation::None };
+    let micro = MicroBatch::new(&[Item { row: 0, example }], Padding::None);
+    assert!(loss(&network, &micro).is_err());
+}
+
+#[test]
+fn a_changed_byte_in_any_file_of_a_checkpoint_is_found() {
+    let recipe = recipe(true);
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(train(folder.path(), &recipe, 2).expect("trains").ending, Ending::Interrupted);
+    let checkpoint = folder.path().join("checkpoint-2");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&checkpoint).expect("a checkpoint") {
+        let path = entry.expect("readable").path();
+        let good = fs::read(&path).expect("readable");
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 1;
+        fs::write(&path, bad).expect("written");
+        let error = train(folder.path(), &recipe, 1).expect_err("refused");
+        assert!(matches!(error, TrainError::Damaged { .. }), "{}: {error}", path.display());
+        fs::remove_file(&path).expect("removed");
+        let error = train(folder.path(), &recipe, 1).expect_err("refused");
+        assert!(matches!(error, TrainError::Damaged { .. }), "{}: {error}", path.display());
+        fs::write(&path, good).expect("written");
+        names.push(path.file_name().expect("a name").to_string_lossy().into_owned());
+    }
+    names.sort();
+    let expected = [
+        "SHA256SUMS",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "optimizer.safetensors",
+        "trainer_state.json",
+    ];
+    assert_eq!(names, expected);
+    train(folder.path(), &recipe, 1).expect("restored, it goes on");
+}
+
+#[test]
+fn old_checkpoints_go_and_the_best_stays() {
+    let mut recipe = recipe(true);
+    (recipe.run.save_every, recipe.run.eval_every, recipe.run.keep) = (1, 1, 2);
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = train(folder.path(), &recipe, 99).expect("trains");
+    let best = outcome.progress.best.expect("validated").step;
+    let steps = Checkpoints::new(folder.path()).and_then(|all| all.steps()).expect("readable");
+    let mut expected = vec![best, 7, 8];
+    expected.sort_unstable();
+    expected.dedup();
+    assert!(steps.len() <= 3 && steps.contains(&best) && steps.contains(&8), "{steps:?}");
+    assert_eq!(outcome.result_step, Some(best));
+}
+
+#[test]
+fn training_ends_early_where_validation_grows_no_better() {
+    let mut recipe = recipe(true);
+    (recipe.run.eval_every, recipe.run.patience, recipe.optimizer.rate) = (1, 2, 0.0);
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = train(folder.path(), &recipe, 99).expect("trains");
+    // The first validation is the best; without a learning rate none is better.
+    assert_eq!((outcome.ending, outcome.progress.step), (Ending::Early, 3));
+    assert_eq!(outcome.result_step, Some(1));
+    let again = train(folder.path(), &recipe, 99).expect("is over");
+    assert_eq!((again.ending, again.progress.step), (Ending::Early, 3));
+}
+
+#[test]
+fn a_folder_of_another_training_is_left_alone() {
+    let first = recipe(true);
+    let folder = tempfile::tempdir().expect("a folder");
+    train(folder.path(), &first, 1).expect("trains");
+    let mut other = recipe(true);
+    other.optimizer.rate = 1e-3;
+    let error = train(folder.path(), &other, 1).expect_err("refused").to_string();
+    assert!(error.contains("recipe.optimizer.rate is 0.005, wanted 0.001"), "{error}");
+}
+
+#[test]
+fn a_folder_with_other_files_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("model.safetensors"), "precious").expect("written");
+    let error = train(folder.path(), &recipe(false), 1).expect_err("refused").to_string();
+    assert_eq!(error, "training files");
+    assert_eq!(fs::read(folder.path().join("model.safetensors")).expect("there"), b"precious");
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1);
+}
