@@ -5,10 +5,9 @@
 //! same bits.
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 use super::{output, rows_and_width, to_vec, values};
-use crate::kernels::matrix::{Matrix, WeightType};
+use crate::kernels::dense;
 
 struct TrainableLinear;
 
@@ -21,25 +20,6 @@ struct TrainableLinear;
 /// If the shapes disagree or an argument is not contiguous f32.
 pub fn trainable_linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.apply_op2(weight, TrainableLinear)
-}
-
-/// Packs `[outputs, inputs]` for one product.
-fn packed(weight: &[f32], outputs: usize, inputs: usize) -> Matrix {
-    let mut matrix = Matrix::zeros(WeightType::F32, outputs, inputs);
-    matrix.set_rows(0, weight);
-    matrix
-}
-
-/// Turns `[rows, columns]` into `[columns, rows]`.
-fn transposed(x: &[f32], columns: usize) -> Vec<f32> {
-    let rows = x.len() / columns;
-    let mut out = vec![0.0; x.len()];
-    out.par_chunks_mut(rows.max(1)).enumerate().for_each(|(column, out)| {
-        for (out, x) in out.iter_mut().zip(x[column..].iter().step_by(columns)) {
-            *out = *x;
-        }
-    });
-    out
 }
 
 impl CustomOp2 for TrainableLinear {
@@ -59,8 +39,8 @@ impl CustomOp2 for TrainableLinear {
         if width != inputs {
             candle_core::bail!("trainable-linear: {width} inputs, weights have {inputs}");
         }
-        let matrix = packed(values(weight, weight_layout)?, outputs, inputs);
-        Ok(output(matrix.multiply(values(x, x_layout)?), rows, outputs))
+        let (x, weight) = (values(x, x_layout)?, values(weight, weight_layout)?);
+        Ok(output(dense::forward(x, weight, inputs), rows, outputs))
     }
 
     /// `dx = g · W`, `dW = gᵀ · x`.
@@ -71,18 +51,15 @@ impl CustomOp2 for TrainableLinear {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (outputs, inputs) = weight.dims2()?;
-        let g = to_vec(grad)?;
+        let (inputs, g) = (weight.dim(1)?, to_vec(grad)?);
         let grad_x = if x.track_op() {
-            let matrix = packed(&to_vec(weight)?, outputs, inputs);
-            Some(Tensor::from_vec(matrix.multiply_transposed(&g), x.shape(), &Device::Cpu)?)
+            let product = dense::input_gradient(&g, &to_vec(weight)?, inputs);
+            Some(Tensor::from_vec(product, x.shape(), &Device::Cpu)?)
         } else {
             None
         };
         let grad_weight = if weight.track_op() {
-            let rows = x.dim(0)?;
-            let matrix = packed(&transposed(&to_vec(x)?, inputs), inputs, rows);
-            let product = matrix.multiply(&transposed(&g, outputs));
+            let product = dense::weight_gradient(&g, &to_vec(x)?, inputs);
             Some(Tensor::from_vec(product, weight.shape(), &Device::Cpu)?)
         } else {
             None
