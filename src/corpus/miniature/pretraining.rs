@@ -1,11 +1,14 @@
-//! The pre-training text: every fact stated, lists to choose from, general quizzes.
+//! The pre-training text: lists to choose from, every fact stated, general quizzes.
 //!
-//! Lists and quizzes are there because binding an option to its letter is learnt in a sudden
-//! transition, which fine-tuning alone may not reach. Lists hold medical and everyday words alike but state
-//! no fact; quizzes are about everyday life alone.
+//! Binding an option to its letter is learnt in a sudden transition, which fine-tuning alone may not
+//! reach. It comes soonest where the letter follows the thing at once (`pear B`) in short lists of
+//! few different things; so these open the text, and longer lists, other ways to ask, matchings
+//! (`France B` below a list of capitals) and quizzes follow, mixed with sentences that state the
+//! facts. Lists hold medical and everyday words alike but state no fact; matchings and quizzes are
+//! about everyday life alone.
 
 use super::{
-    Facts, Topic,
+    Fact, Facts, Topic,
     draw::{self, LEADS, Options, Wrong},
     items::held_out,
     runs::ExamRuns,
@@ -18,8 +21,17 @@ const READINGS: usize = 4;
 /// Sentences in a paragraph.
 const SENTENCES: usize = 6;
 
-/// Lists to choose from.
+/// Lists of three things from the pool of short lists.
+const SHORT_LISTS: usize = 10_000;
+
+/// Things that short lists are made of.
+const SHORT_POOL: usize = 40;
+
+/// Lists of three to six things from everywhere.
 const LISTS: usize = 3000;
+
+/// Lists of answers with the subjects they belong to.
+const MATCHINGS: usize = 3000;
 
 /// Quizzes about everyday life.
 const QUIZZES: usize = 3000;
@@ -34,14 +46,43 @@ const OPENINGS: [&str; 4] =
 /// Ways to give a quiz's answer.
 const CLOSINGS: [&str; 4] = ["Answer: ", "The right one is ", "It is ", "Choose "];
 
-/// Returns the documents in the order of the text.
+/// Returns the documents in the order of the text: short lists first, then everything else shuffled.
 pub(super) fn documents(
     medical: &Facts,
     general: &Facts,
     runs: &ExamRuns,
     generator: &mut Generator,
 ) -> Vec<String> {
-    let mut documents = Vec::new();
+    let pools = pools(medical, general);
+    let mixed: Vec<&str> = pools.concat();
+    let short: Vec<&str> = general.each().map(|(_, fact)| &*fact.answer).collect();
+    let short = distinct(&short, SHORT_POOL, generator);
+    let everyday: Vec<(&Topic, &Fact)> = general.each().collect();
+    let fresh =
+        |count: usize, generator: &mut Generator, draw: &dyn Fn(&mut Generator) -> String| {
+            let one = |_| runs.fresh(generator, String::clone, |_| true, draw);
+            (0..count).map(one).collect::<Vec<_>>()
+        };
+    let opening = fresh(SHORT_LISTS, generator, &|generator| short_list(&short, generator));
+    let mut documents = readings(medical, general, generator);
+    documents.extend(fresh(LISTS, generator, &|generator| {
+        let pool = &pools[generator.index(pools.len())];
+        let narrow = generator.below(2) == 0 && pool.len() >= 6;
+        list(if narrow { pool } else { &mixed }, generator)
+    }));
+    documents.extend(fresh(MATCHINGS, generator, &|generator| {
+        matching(&general.topics[generator.index(general.topics.len())], generator)
+    }));
+    documents.extend(fresh(QUIZZES, generator, &|generator| {
+        quiz(everyday[generator.index(everyday.len())], generator)
+    }));
+    generator.shuffle(&mut documents);
+    [opening, documents].concat()
+}
+
+/// Returns paragraphs in which every sentence about every fact stands [`READINGS`] times.
+fn readings(medical: &Facts, general: &Facts, generator: &mut Generator) -> Vec<String> {
+    let mut paragraphs = Vec::new();
     for _ in 0..READINGS {
         let mut sentences: Vec<String> = Vec::new();
         for (topic, fact) in medical.each().chain(general.each()) {
@@ -51,34 +92,9 @@ pub(super) fn documents(
             }
         }
         generator.shuffle(&mut sentences);
-        documents.extend(sentences.chunks(SENTENCES).map(|sentences| sentences.join(" ")));
+        paragraphs.extend(sentences.chunks(SENTENCES).map(|sentences| sentences.join(" ")));
     }
-    let pools = pools(medical, general);
-    let mixed: Vec<&str> = pools.concat();
-    let text = |document: &String| document.clone();
-    for _ in 0..LISTS {
-        documents.push(runs.fresh(
-            generator,
-            text,
-            |_| true,
-            |generator| {
-                let pool = &pools[generator.index(pools.len())];
-                let narrow = generator.below(2) == 0 && pool.len() >= 6;
-                list(if narrow { pool } else { &mixed }, generator)
-            },
-        ));
-    }
-    let everyday: Vec<_> = general.each().collect();
-    for _ in 0..QUIZZES {
-        documents.push(runs.fresh(
-            generator,
-            text,
-            |_| true,
-            |generator| quiz(everyday[generator.index(everyday.len())], generator),
-        ));
-    }
-    generator.shuffle(&mut documents);
-    documents
+    paragraphs
 }
 
 /// Returns the answers of each topic, each once, and the subjects of everyday topics.
@@ -97,9 +113,8 @@ fn pools<'a>(medical: &'a Facts, general: &'a Facts) -> Vec<Vec<&'a str>> {
     all.chain(general.topics.iter().map(subjects)).collect()
 }
 
-/// Returns a list of three to six things and where each stands.
-fn list(pool: &[&str], generator: &mut Generator) -> String {
-    let count = 3 + generator.index(4);
+/// Returns `count` different things of a pool that has as many.
+fn distinct<'a>(pool: &[&'a str], count: usize, generator: &mut Generator) -> Vec<&'a str> {
     let mut things: Vec<&str> = Vec::new();
     while things.len() < count {
         let thing = draw::one_of(pool, generator);
@@ -107,28 +122,63 @@ fn list(pool: &[&str], generator: &mut Generator) -> String {
             things.push(thing);
         }
     }
+    things
+}
+
+/// Returns a list of three things and the letter of each, always written alike.
+fn short_list(pool: &[&str], generator: &mut Generator) -> String {
+    let things = distinct(pool, 3, generator);
+    let place = |index: usize| format!("\n{} {}", things[index], draw::letter(index));
+    let places: String = shuffled(things.len(), generator).into_iter().map(place).collect();
+    format!("A list:{}{places}", draw::lines(&things, ": "))
+}
+
+/// Returns a list of three to six things and where each stands; half of the lists say it in the
+/// shortest way.
+fn list(pool: &[&str], generator: &mut Generator) -> String {
+    let things = distinct(pool, 3 + generator.index(4), generator);
     let separator = SEPARATORS[generator.index(SEPARATORS.len())];
     let opening = OPENINGS[generator.index(OPENINGS.len())];
-    let style = generator.below(4);
-    let mut order: Vec<usize> = (0..count).collect();
-    generator.shuffle(&mut order);
-    let places: String = order
-        .into_iter()
-        .map(|index| {
-            let (thing, letter) = (things[index], draw::letter(index));
-            match style {
-                0 => format!("\nWhere is {thing}? At {letter}{separator}{thing}."),
-                1 => format!("\nFind {thing}. Answer: {letter}{separator}{thing}"),
-                2 => format!("\nThe entry {thing} is {letter}."),
-                _ => format!("\nWhich one is {thing}? It is {letter}{separator}{thing}"),
-            }
-        })
-        .collect();
+    let style = generator.below(8);
+    let place = |index: usize| {
+        let (thing, letter) = (things[index], draw::letter(index));
+        match style {
+            0 => format!("\nWhere is {thing}? At {letter}{separator}{thing}."),
+            1 => format!("\nFind {thing}. Answer: {letter}{separator}{thing}"),
+            2 => format!("\nThe entry {thing} is {letter}."),
+            3 => format!("\nWhich one is {thing}? It is {letter}{separator}{thing}"),
+            _ => format!("\n{thing} {letter}"),
+        }
+    };
+    let places: String = shuffled(things.len(), generator).into_iter().map(place).collect();
     format!("{opening}{}{places}", draw::lines(&things, separator))
 }
 
+/// Returns a list of answers and, for each, a subject with its letter.
+fn matching(topic: &Topic, generator: &mut Generator) -> String {
+    let mut facts: Vec<&Fact> = topic.facts.iter().collect();
+    generator.shuffle(&mut facts);
+    let mut chosen: Vec<&Fact> = Vec::new();
+    for fact in facts {
+        if chosen.len() < 5 && chosen.iter().all(|other| other.answer != fact.answer) {
+            chosen.push(fact);
+        }
+    }
+    let answers: Vec<&str> = chosen.iter().map(|fact| &*fact.answer).collect();
+    let separator = SEPARATORS[generator.index(SEPARATORS.len())];
+    let pair = |index: usize| format!("\n{} {}", chosen[index].subject, draw::letter(index));
+    let pairs: String = shuffled(chosen.len(), generator).into_iter().map(pair).collect();
+    format!("What belongs together?{}{pairs}", draw::lines(&answers, separator))
+}
+
+fn shuffled(count: usize, generator: &mut Generator) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    generator.shuffle(&mut order);
+    order
+}
+
 /// Returns a question about everyday life with options and the right one.
-fn quiz((topic, fact): (&Topic, &super::Fact), generator: &mut Generator) -> String {
+fn quiz((topic, fact): (&Topic, &Fact), generator: &mut Generator) -> String {
     let separator = SEPARATORS[generator.index(SEPARATORS.len())];
     let closing = CLOSINGS[generator.index(CLOSINGS.len())];
     let wordings = [held_out(&topic.ask).0, &topic.exam].concat();
