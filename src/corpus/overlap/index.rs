@@ -46,6 +46,8 @@ impl Item {
 /// The questions of an exam.
 pub(super) struct Index {
     numbers: HashMap<String, usize>,
+    /// The words by number.
+    names: Vec<String>,
     /// All texts, each closed by [`BOUNDARY`].
     pub(super) words: Vec<usize>,
     /// The question of each place.
@@ -79,6 +81,7 @@ impl Index {
     pub(super) fn new(exam: &Exam, common_items: usize) -> Self {
         let mut index = Self {
             numbers: HashMap::new(),
+            names: Vec::new(),
             words: Vec::new(),
             owner: Vec::new(),
             items: Vec::with_capacity(exam.questions.len()),
@@ -122,11 +125,11 @@ impl Index {
     fn push(&mut self, item: usize, text: &str) -> Range<usize> {
         let start = self.words.len();
         for word in words(&folded(text)) {
-            let next = self.numbers.len();
-            let number = match self.numbers.get(word) {
-                Some(number) => *number,
-                None => *self.numbers.entry(word.to_owned()).or_insert(next),
-            };
+            let number = self.numbers.get(word).copied().unwrap_or_else(|| {
+                self.names.push(word.to_owned());
+                self.numbers.insert(word.to_owned(), self.names.len() - 1);
+                self.names.len() - 1
+            });
             self.words.push(number);
         }
         let end = self.words.len();
@@ -246,15 +249,9 @@ impl Index {
 
     /// Returns the words of a run as text.
     pub(super) fn text(&self, run: Run) -> String {
-        let wanted: HashSet<usize> = self.words[run.at..run.at + run.len].iter().copied().collect();
-        let names: HashMap<usize, &str> = self
-            .numbers
-            .iter()
-            .filter(|(_, number)| wanted.contains(number))
-            .map(|(word, number)| (*number, &**word))
-            .collect();
-        let words = self.words[run.at..run.at + run.len].iter().map(|number| names[number]);
-        words.collect::<Vec<_>>().join(" ")
+        let numbers = &self.words[run.at..run.at + run.len];
+        let words: Vec<&str> = numbers.iter().map(|number| self.names[*number].as_str()).collect();
+        words.join(" ")
     }
 }
 

@@ -4,14 +4,25 @@ use html2text::{config, render::TextDecorator};
 
 /// Wider than any paragraph: lines are broken where the page breaks them.
 const WIDTH: usize = 100_000;
+/// Deeper than any post, and shallow enough that laying it out takes no time.
+const MAX_DEPTH: usize = 256;
+/// Elements without an end, or ended by their like.
+const FLAT: [&str; 20] = [
+    "br", "img", "hr", "wbr", "input", "meta", "link", "col", "area", "base", "embed", "source",
+    "p", "li", "td", "th", "tr", "dt", "dd", "option",
+];
 /// What the library draws over the whole width for a rule, and between the cells of a table.
 const DRAWN: [char; 6] = ['─', '│', '┬', '┴', '┼', '━'];
 
 /// Returns the text of a piece of HTML: paragraphs apart, list items marked, links and emphasis as
-/// plain words, headings behind as many `#` as they are deep. Text that is no HTML stays.
+/// plain words, headings behind as many `#` as they are deep. Text that is no HTML stays; elements
+/// nested deeper than [`MAX_DEPTH`] have no text.
 pub(super) fn text(html: &str) -> String {
     if !html.contains(['<', '&']) {
         return tidy(html);
+    }
+    if depth(html) > MAX_DEPTH {
+        return String::new();
     }
     let plain = config::with_decorator(Words)
         .no_link_wrapping()
@@ -23,6 +34,22 @@ pub(super) fn text(html: &str) -> String {
         // Only a width that is too narrow fails, or nesting without end.
         Err(_) => String::new(),
     }
+}
+
+/// Returns how deep elements may be nested, those aside that end where the next one begins.
+fn depth(html: &str) -> usize {
+    let (mut open, mut deepest) = (0_usize, 0);
+    for tag in html.split('<').skip(1) {
+        let is_end = tag.starts_with('/');
+        let name = tag.trim_start_matches('/').split(|c: char| !c.is_ascii_alphanumeric()).next();
+        let name = name.unwrap_or_default().to_ascii_lowercase();
+        if name.is_empty() || FLAT.contains(&name.as_str()) {
+            continue;
+        }
+        open = if is_end { open.saturating_sub(1) } else { open + 1 };
+        deepest = deepest.max(open);
+    }
+    deepest
 }
 
 /// Words as they stand, without marks for links and emphasis.
@@ -125,8 +152,10 @@ mod tests {
         assert_eq!(text(html), "Store it cool & dry, see this page.\n\n5 < 6\n* one\n* two");
         assert_eq!(text("no markup, 5 µg"), "no markup, 5 µg");
         assert_eq!(text("a < b and c > d"), "a < b and c > d");
-        assert_eq!(text("10<sup>9</sup>/l, <img src=x alt=heart>"), "10^9/l, heart");
+        assert_eq!(text("10<sup>9</sup>/l, <img src=x alt=heart>"), "10⁹/l, heart");
         assert_eq!(text("<p>unclosed <b>tags"), "unclosed tags");
+        assert_eq!(text(&("<p>".repeat(1000) + "x")), "x");
+        assert_eq!(text(&("<blockquote>".repeat(100_000) + "x")), "");
         assert_eq!(text("<img src=x onerror=alert(1)><script>alert(1)</script>"), "");
     }
 }

@@ -101,31 +101,26 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Removes everything between `open` and `close`, nested ones included; what is never closed stays.
+/// Linear in the text's length, whatever is in it.
 fn without_nested(text: &str, open: &str, close: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut starts: Vec<usize> = Vec::new();
     let mut rest = text;
-    loop {
-        let next_open = rest.find(open);
-        let next_close = if starts.is_empty() { None } else { rest.find(close) };
-        match (next_open, next_close) {
-            (Some(at), ending) if ending.is_none_or(|end| at < end) => {
-                kept.push_str(&rest[..at]);
-                starts.push(kept.len());
-                kept.push_str(open);
-                rest = &rest[at + open.len()..];
-            }
-            (_, Some(end)) => {
-                let start = starts.pop().unwrap_or(kept.len());
-                kept.truncate(start);
-                rest = &rest[end + close.len()..];
-            }
-            _ => {
-                kept.push_str(rest);
-                return kept;
-            }
+    while let Some(next) = rest.chars().next() {
+        if let Some(behind) = rest.strip_prefix(open) {
+            starts.push(kept.len());
+            kept.push_str(open);
+            rest = behind;
+        } else if let (Some(behind), Some(start)) = (rest.strip_prefix(close), starts.last()) {
+            kept.truncate(*start);
+            starts.pop();
+            rest = behind;
+        } else {
+            kept.push(next);
+            rest = &rest[next.len_utf8()..];
         }
     }
+    kept
 }
 
 #[cfg(test)]
@@ -154,5 +149,7 @@ mod tests {
         assert_eq!(sections("a }} b ]] c"), [("".into(), "a }} b ]] c".into())]);
         assert_eq!(sections("=="), [("".into(), "==".into())]);
         assert_eq!(sections("=é="), [("é".into(), "".into())]);
+        let open = format!("{}{}", "{{".repeat(100_000), "[[".repeat(100_000));
+        assert_eq!(sections(&open), [("".into(), open.clone())]);
     }
 }
