@@ -1,5 +1,4 @@
-//! Tells the program which commit, compiler and target it was built from; runs name them. Tests learn
-//! whether they are optimised.
+//! Tells the program which commit, compiler and target it was built from; runs name them.
 //!
 //! Outside a checkout, or without git, the revision is `unknown`; the build never fails for it.
 
@@ -19,7 +18,6 @@ fn main() {
         ("MEDHARNESS_GIT_REVISION", revision()),
         ("MEDHARNESS_RUSTC", output(&rustc, &["--version"])),
         ("MEDHARNESS_TARGET", env::var("TARGET").ok()),
-        ("MEDHARNESS_OPT_LEVEL", env::var("OPT_LEVEL").ok()),
     ];
     for (name, value) in values {
         println!("cargo::rustc-env={name}={}", value.unwrap_or_else(|| "unknown".into()));

@@ -170,9 +170,22 @@ pub fn accumulate(
         grad = tape::take(&mut store, &input)?;
     }
     if is_embedding_trained {
+        if let Some(token) = micro.constant_token {
+            grad = without_token(&grad, micro.batch.tokens(), token)?;
+        }
         gradients.collect(network, &mut tape::pull_back(&embedded, grad)?)?;
     }
     Ok(sum)
+}
+
+/// Sets the gradient rows of a token to 0.
+fn without_token(grad: &Tensor, tokens: &[u32], token: u32) -> Result<Tensor, NetworkError> {
+    let mut values: Vec<f32> = grad.flatten_all()?.to_vec1()?;
+    let width = values.len() / tokens.len().max(1);
+    for (row, _) in values.chunks_mut(width.max(1)).zip(tokens).filter(|(_, t)| **t == token) {
+        row.fill(0.0);
+    }
+    Ok(Tensor::from_vec(values, grad.shape(), grad.device())?)
 }
 
 /// Returns the summed loss of a micro-batch, without dropout and without gradients.

@@ -27,9 +27,13 @@ const PAD_TOKEN: u32 = 0;
 pub enum Padding {
     /// Rows stand one behind the other without padding (packed); none sees another.
     None,
-    /// As padded on the left to a multiple of 8, with transformers' eager attention, the only one
-    /// of 2023: padding attends to the whole row.
+    /// As padded on the left to a multiple of 8, with transformers' eager attention: padding attends
+    /// to the whole row.
     LeftEager,
+    /// The same as in transformers 4.28, whose embedding of token 0, its default for padding, took no
+    /// gradient.
+    #[serde(rename = "left-2023")]
+    Left2023,
     /// The same with PyTorch's fused attention, the default of today: padding attends to nothing.
     LeftFused,
 }
@@ -54,6 +58,8 @@ pub struct MicroBatch {
     pub examples: Vec<usize>,
     /// Number of examples.
     pub rows: usize,
+    /// Token whose embedding takes no gradient.
+    pub constant_token: Option<u32>,
 }
 
 impl MicroBatch {
@@ -71,7 +77,7 @@ impl MicroBatch {
         let mut examples: Vec<usize> = items.iter().map(|item| item.row).collect();
         let masked = match padding {
             Padding::None => None,
-            Padding::LeftEager => Some(Masked::Everything),
+            Padding::LeftEager | Padding::Left2023 => Some(Masked::Everything),
             Padding::LeftFused => Some(Masked::Nothing),
         };
         if let Some(masked) = masked {
@@ -88,7 +94,8 @@ impl MicroBatch {
             }
             batch = batch.with_padding(PAD_TOKEN, masked, pads);
         }
-        Self { batch, targets, examples, rows: items.len() }
+        let constant_token = (padding == Padding::Left2023).then_some(PAD_TOKEN);
+        Self { batch, targets, examples, rows: items.len(), constant_token }
     }
 
     /// Returns the number of tokens.

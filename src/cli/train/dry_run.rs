@@ -57,6 +57,7 @@ pub(super) fn print(
         ("  optimizer states", estimate.states),
         ("  activations", estimate.activations),
         ("  scratch", estimate.scratch),
+        ("  rows", estimate.rows),
     ] {
         line(name, mib(bytes));
     }

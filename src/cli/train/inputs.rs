@@ -64,6 +64,7 @@ impl Inputs {
             return Err(CommandError::input(text).with_hint("lower it in the recipe"));
         }
         let rows = read_rows(&args.data).map_err(CommandError::input)?;
+        let data = identify_file(&args.data).map_err(CommandError::input)?;
         let encoding = recipe.text.encoding(&tokenizer).map_err(CommandError::input)?;
         let dataset = Dataset::prepare(&rows, &recipe.data, &encoding, &tokenizer);
         let dataset = dataset.map_err(CommandError::input)?;
@@ -74,7 +75,11 @@ impl Inputs {
         let mut lengths = dataset.lengths();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         let tokens = lengths.iter().take(recipe.batch.micro).sum();
-        let estimate = estimate(config, recipe, trained, tokens);
+        let mut estimate = estimate(config, recipe, trained, tokens);
+        let items = dataset.train.iter().chain(&dataset.validation);
+        let held: usize = items.map(|item| item.example.ids.len()).sum();
+        // An id and a label a token; a row's text, and the file's while it is read.
+        estimate.rows = 12 * held as u64 + 2 * data.bytes;
         let mut base = Vec::new();
         let extra = MODEL_FILES.map(|name| folder.join(name));
         for path in checkpoint.files().chain(extra.iter().map(PathBuf::as_path)) {
@@ -90,7 +95,7 @@ impl Inputs {
                 .unwrap_or(folder.clone())
                 .display()
                 .to_string(),
-            data: identify_file(&args.data).map_err(CommandError::input)?,
+            data,
             rows: rows.len(),
             overlap,
             kernel_set: kernels::float::Kernels::get().name.to_owned(),
