@@ -81,6 +81,8 @@ struct ModelKey<'a> {
     adapter_sha256: &'a Option<String>,
     tokenizer_sha256: &'a Option<String>,
     dtype: &'a Option<String>,
+    /// Digest by name: the configuration decides a network's numbers as its weights do.
+    files: BTreeMap<&'a str, &'a str>,
 }
 
 impl Manifest {
@@ -107,10 +109,19 @@ impl Manifest {
         let ModelIdentity {
             name, backend, sha256, adapter_sha256, tokenizer_sha256, dtype, ..
         } = &self.model;
+        let files = self.model.files.iter().map(|file| (&*file.name, &*file.sha256)).collect();
         let ExamIdentity { sha256: exam_sha256, .. } = &self.exam;
         Identity {
             format_version: self.format_version,
-            model: ModelKey { name, backend, sha256, adapter_sha256, tokenizer_sha256, dtype },
+            model: ModelKey {
+                name,
+                backend,
+                sha256,
+                adapter_sha256,
+                tokenizer_sha256,
+                dtype,
+                files,
+            },
             exam_sha256,
             protocol: &self.protocol,
             seed: self.seed,
