@@ -1,6 +1,6 @@
 //! What a run's numbers depend on: the program, the machine, and the short name of it all.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ struct ModelKey<'a> {
 
 impl Manifest {
     /// Returns the first 16 hex digits of the sha256 over everything that decides the attempts:
-    /// model, exam, protocol, seed, selection, kernel set and program version.
+    /// model with its files, exam, protocol, seed, selection, kernel set and program version.
     ///
     /// Two runs with the same id have the same `attempts.jsonl`, byte for byte.
     pub fn derive_run_id(&self) -> String {
