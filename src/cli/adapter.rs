@@ -30,7 +30,7 @@ enum Command {
 /// Arguments of `medharness adapter convert`.
 #[derive(Debug, clap::Args)]
 struct ConvertArgs {
-    /// The adapter: its folder, or hf:org/name[@revision]
+    /// The adapter: its folder, or `hf:org/name[@revision]`
     #[arg(value_name = "ADAPTER")]
     adapter: String,
     /// Folder to write; its adapter files are replaced

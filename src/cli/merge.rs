@@ -29,10 +29,10 @@ const PIECE: usize = 4 << 20;
 /// Arguments of `medharness merge`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The base: a checkpoint folder, or hf:org/name[@revision]
+    /// The base: a checkpoint folder, or `hf:org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub base: String,
-    /// The adapter: its folder, or hf:org/name[@revision]
+    /// The adapter: its folder, or `hf:org/name[@revision]`
     #[arg(long, value_name = "ADAPTER")]
     pub adapter: String,
     /// Folder to write; must not exist, be empty, or hold an interrupted run of this command
@@ -62,7 +62,7 @@ pub struct UnmergeArgs {
     /// The merged model: a checkpoint folder
     #[arg(long, value_name = "DIR")]
     pub model: String,
-    /// The adapter that was merged: its folder, or hf:org/name[@revision]
+    /// The adapter that was merged: its folder, or `hf:org/name[@revision]`
     #[arg(long, value_name = "ADAPTER")]
     pub adapter: String,
     /// Folder to write; must not exist, be empty, or hold an interrupted run of this command

@@ -67,10 +67,10 @@ impl From<FloatDtype> for WeightType {
 /// Which checkpoint, and how its weights are held.
 #[derive(Debug, clap::Args)]
 pub struct ModelArgs {
-    /// The checkpoint: a folder in Hugging Face's layout, or hf:org/name[@revision]
+    /// The checkpoint: a folder in Hugging Face's layout, or `hf:org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub model: String,
-    /// A LoRA adapter to put on it: its folder, or hf:org/name[@revision]
+    /// A LoRA adapter to put on it: its folder, or `hf:org/name[@revision]`
     #[arg(long, value_name = "ADAPTER")]
     pub adapter: Option<String>,
     /// Number format to hold the weights in; activations are f32. Default: as stored

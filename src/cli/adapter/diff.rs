@@ -14,7 +14,7 @@ use crate::{
 /// Arguments of `medharness adapter diff`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// One adapter: its folder, or hf:org/name[@revision]
+    /// One adapter: its folder, or `hf:org/name[@revision]`
     #[arg(value_name = "A")]
     a: String,
     /// The other

@@ -16,10 +16,10 @@ use crate::{
 /// Arguments of `medharness adapter show`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The adapter: its folder, or hf:org/name[@revision]
+    /// The adapter: its folder, or `hf:org/name[@revision]`
     #[arg(value_name = "ADAPTER")]
     adapter: String,
-    /// The base, to compare sizes with: a checkpoint folder, or hf:org/name[@revision]
+    /// The base, to compare sizes with: a checkpoint folder, or `hf:org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     base: Option<String>,
     /// Form of the result

@@ -26,7 +26,7 @@ pub struct Args {
     /// The recipe: a TOML file, or the name of one of the program's own
     #[arg(long, value_name = "RECIPE")]
     pub recipe: String,
-    /// The base model: a folder in Hugging Face's layout, or hf:org/name[@revision]
+    /// The base model: a folder in Hugging Face's layout, or `hf:org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub model: String,
     /// Training rows: JSON or JSON lines of {instruction, input, output}

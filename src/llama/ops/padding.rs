@@ -40,7 +40,7 @@ struct Padding {
 
 /// Returns the attention `out` with the rows of padding put in.
 ///
-/// `out: [t, query heads * width]` of [`super::attention`], `v: [t, kv heads * width]`.
+/// `out: [t, query heads * width]` of [`super::attention()`], `v: [t, kv heads * width]`.
 ///
 /// # Errors
 ///
