@@ -27,7 +27,7 @@ pub struct Batch {
     tokens: Vec<u32>,
     pub(super) positions: Vec<usize>,
     pub(super) spans: Spans,
-    pub(super) pads: Arc<[ops::PadRow]>,
+    pub(super) pads: Arc<[ops::Pad]>,
 }
 
 impl Batch {
@@ -43,8 +43,10 @@ impl Batch {
         Self { tokens, positions, spans: spans.into(), pads: Arc::new([]) }
     }
 
-    /// Adds a row of token `token` for the padding in front of each of some sequences, behind all
-    /// others; given as `(sequence, padding positions)`.
+    /// Adds the padding in front of some sequences, given as `(sequence, padding positions)`: rows of
+    /// token `token` behind all others, one span a sequence, whose positions then follow theirs.
+    ///
+    /// Padding that attends to nothing is the same at every position: its last row stands for all.
     ///
     /// # Panics
     ///
@@ -59,11 +61,14 @@ impl Batch {
         let mut spans = self.spans.to_vec();
         let mut pads = self.pads.to_vec();
         for (sequence, count) in padding {
-            let row = self.tokens.len();
-            pads.push(ops::PadRow { row, sequence: self.spans[sequence].clone(), count, masked });
-            self.tokens.push(token);
-            self.positions.push(0);
-            spans.push(row..row + 1);
+            let sequence = self.spans[sequence].clone();
+            let first = if masked == ops::Masked::Nothing { count - 1 } else { 0 };
+            let rows = self.tokens.len()..self.tokens.len() + count - first;
+            self.positions[sequence.clone()].iter_mut().for_each(|position| *position += count);
+            self.tokens.resize(rows.end, token);
+            self.positions.extend(first..count);
+            spans.push(rows.clone());
+            pads.push(ops::Pad { rows, sequence, masked });
         }
         (self.spans, self.pads) = (spans.into(), pads.into());
         self
@@ -97,8 +102,7 @@ impl Batch {
         v: &Tensor,
         heads: ops::Heads,
     ) -> Result<Tensor, NetworkError> {
-        let out = ops::attention(q, k, v, heads, &self.spans)?;
-        Ok(ops::pad_rows(&out, v, &self.pads, heads)?)
+        Ok(ops::attention(q, k, v, heads, &self.spans, &self.pads)?)
     }
 
     /// Returns the tokens of all rows.

@@ -19,9 +19,9 @@ const PAD_TOKEN: u32 = 0;
 
 /// Whether the rows of a micro-batch are padded, and what of it enters the loss.
 ///
-/// No padding is computed. But where the prompt is learnt, a collator that pads on the left leaves
-/// the first token of a padded row to be predicted from the padding before it, and that loss is part
-/// of the reference's.
+/// Padding changes nothing unless the prompt is learnt: then a collator that pads on the left leaves
+/// the first token of a padded row to be predicted from the padding before it, and that loss with its
+/// gradients is part of the reference's. Only such padding is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Padding {
@@ -77,22 +77,28 @@ impl MicroBatch {
         let mut examples: Vec<usize> = items.iter().map(|item| item.row).collect();
         let masked = match padding {
             Padding::None => None,
-            Padding::LeftEager | Padding::Left2023 => Some(Masked::Everything),
+            Padding::LeftEager => Some(Masked::Everything),
+            Padding::Left2023 => Some(Masked::Everything2023),
             Padding::LeftFused => Some(Masked::Nothing),
         };
         if let Some(masked) = masked {
             let width = width(&batch);
-            let mut pads = Vec::new();
+            let (mut pads, mut firsts) = (Vec::new(), Vec::new());
             for (place, item) in items.iter().enumerate() {
                 let first = item.example.labels.first().copied().and_then(learnt);
                 let count = width - item.example.ids.len();
                 if let (Some(first), true) = (first, count > 0) {
                     pads.push((place, count));
-                    targets.push(Some(first));
                     examples.push(item.row);
+                    firsts.push(first);
                 }
             }
+            let sequences = items.len();
             batch = batch.with_padding(PAD_TOKEN, masked, pads);
+            for (span, first) in batch.spans()[sequences..].iter().zip(firsts) {
+                targets.resize(span.end, None);
+                targets[span.end - 1] = Some(first);
+            }
         }
         let constant_token = (padding == Padding::Left2023).then_some(PAD_TOKEN);
         Self { batch, targets, examples, rows: items.len(), constant_token }
@@ -150,9 +156,12 @@ mod tests {
     fn padding_predicts_the_first_token_of_a_row_that_is_learnt_whole() {
         let items = [item(4, &[1; 8], 0), item(7, &[3, 4], 0), item(9, &[5, 6, 7], 1)];
         let micro = MicroBatch::new(&items, Padding::LeftEager);
-        assert_eq!(micro.targets.len(), 8 + 2 + 3 + 1);
-        assert_eq!(micro.targets.last(), Some(&Some(3)));
+        assert_eq!(micro.targets[8 + 2 + 3..], [None, None, None, None, None, Some(3)]);
         assert_eq!((micro.examples.as_slice(), micro.rows), (&[4, 7, 9, 7][..], 3));
+        assert_eq!(micro.padded(), 24);
+        // Fused attention's padding is the same everywhere: one row stands for all.
+        let micro = MicroBatch::new(&items, Padding::LeftFused);
+        assert_eq!(micro.targets[8 + 2 + 3..], [Some(3)]);
         assert_eq!(micro.padded(), 24);
     }
 }

@@ -7,7 +7,7 @@ use medharness::{
     kernels::matrix::{Matrix, WeightType},
     llama::{
         Batch, Hold, Llama, Rope,
-        ops::{self, Heads},
+        ops::{self, Heads, Masked, Pad},
     },
 };
 
@@ -150,8 +150,14 @@ fn frozen_linear_passes_the_gradient_to_its_input_alone() {
     }
 }
 
-/// Softmax attention in plain candle ops, with the whole matrix of scores.
-fn slow_attention(x: &[Tensor], heads: Heads, spans: &[std::ops::Range<usize>]) -> Result<Tensor> {
+/// Softmax attention in plain candle ops, with the whole matrix of scores; padding is masked as the
+/// reference masks it, by adding the lowest number.
+fn slow_attention(
+    x: &[Tensor],
+    heads: Heads,
+    spans: &[std::ops::Range<usize>],
+    pads: &[Pad],
+) -> Result<Tensor> {
     let t = x[0].dim(0)?;
     let split =
         |x: &Tensor, n: usize| x.reshape((t, n, heads.width))?.transpose(0, 1)?.contiguous();
@@ -174,8 +180,23 @@ fn slow_attention(x: &[Tensor], heads: Heads, spans: &[std::ops::Range<usize>]) 
             mask[row * t + span.start..=row * t + row].fill(0.0);
         }
     }
-    let mask = Tensor::from_vec(mask, (t, t), &Device::Cpu)?;
+    let mut passed = vec![1.0_f32; t * t];
+    for pad in pads {
+        for row in pad.rows.clone() {
+            for key in pad.rows.clone().chain(pad.sequence.clone()) {
+                mask[row * t + key] = f32::MIN;
+                if pad.masked == Masked::Everything2023 {
+                    let is_later_padding = pad.rows.contains(&key) && key > row;
+                    passed[row * t + key] = if is_later_padding { 0.0 } else { 0.5 };
+                }
+            }
+        }
+    }
+    let square = |values| Tensor::from_vec(values, (t, t), &Device::Cpu);
+    let (mask, passed) = (square(mask)?, square(passed)?);
     let scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? / (heads.width as f64).sqrt())?;
+    let kept = scores.detach().broadcast_mul(&(1.0 - &passed)?)?;
+    let scores = (scores.broadcast_mul(&passed)? + kept)?;
     let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
     weights.matmul(&v)?.transpose(0, 1)?.reshape((t, heads.query * heads.width))
 }
@@ -195,11 +216,43 @@ fn attention_has_the_gradients_of_its_formula() {
         let spans: Arc<[_]> = spans.into();
         let inputs =
             [var(1, &[t, query * width]), var(2, &[t, kv * width]), var(3, &[t, kv * width])];
-        let fast = |x: &[Tensor]| ops::attention(&x[0], &x[1], &x[2], heads, &spans);
+        let fast = |x: &[Tensor]| ops::attention(&x[0], &x[1], &x[2], heads, &spans, &no_pads());
         if width < 8 {
             check_gradients(&inputs, fast);
         }
-        check_against(&inputs, fast, |x| slow_attention(x, heads, &spans));
+        check_against(&inputs, fast, |x| slow_attention(x, heads, &spans, &[]));
+    }
+}
+
+fn no_pads() -> Arc<[Pad]> {
+    [].into()
+}
+
+#[test]
+fn padding_has_the_gradients_of_scores_that_a_mask_swallowed() {
+    let heads = Heads { query: 4, kv: 2, width: 6 };
+    let spans: Arc<[_]> = [0..3, 3..5, 5..9, 9..10].into();
+    let x = [var(1, &[10, 24]), var(2, &[10, 12]), var(3, &[10, 12])];
+    for masked in [Masked::Everything, Masked::Everything2023] {
+        let pad = |rows, sequence| Pad { rows, sequence, masked };
+        let pads: Arc<[_]> = [pad(5..9, 3..5), pad(9..10, 0..3)].into();
+        let fast = |x: &[Tensor]| ops::attention(&x[0], &x[1], &x[2], heads, &spans, &pads);
+        check_against(&x, fast, |x| slow_attention(x, heads, &spans, &pads));
+    }
+}
+
+#[test]
+fn padding_of_fused_attention_is_zero_and_takes_no_gradient() {
+    let heads = Heads { query: 2, kv: 2, width: 4 };
+    let spans: Arc<[_]> = [0..3, 3..4].into();
+    let x = [var(1, &[4, 8]), var(2, &[4, 8]), var(3, &[4, 8])];
+    let pads: Arc<[_]> = [Pad { rows: 3..4, sequence: 0..3, masked: Masked::Nothing }].into();
+    let y = ops::attention(&x[0], &x[1], &x[2], heads, &spans, &pads).expect("attends");
+    assert_eq!(y.get(3).and_then(|row| row.to_vec1::<f32>()).expect("a row"), [0.0; 8]);
+    let grads = y.sqr().and_then(|y| y.sum_all()).and_then(|y| y.backward()).expect("gradients");
+    for x in &x {
+        let grad = grads.get(x).and_then(|grad| grad.get(3).ok()).expect("a gradient");
+        assert_eq!(grad.to_vec1::<f32>().expect("a row"), [0.0; 8]);
     }
 }
 
@@ -211,7 +264,7 @@ fn attention_refuses_spans_that_do_not_cover_the_rows() {
     let cases: [&[std::ops::Range<usize>]; 3] = [&[0..2; 1], &[0..1, 2..3], &[0..4; 1]];
     for spans in cases {
         let spans: Arc<[_]> = spans.into();
-        assert!(ops::attention(x, x, x, heads, &spans).is_err(), "{spans:?}");
+        assert!(ops::attention(x, x, x, heads, &spans, &no_pads()).is_err(), "{spans:?}");
     }
 }
 

@@ -34,17 +34,16 @@ const WEIGHT: f64 = 1e-3;
 
 /// Of single elements, of the largest of their tensor: where a gradient is next to nothing (the
 /// queries of a fresh network), AdamW makes full steps of its rounding. Largest seen: 1.9e-3.
-const ELEMENT: f64 = 5e-3;
+const ELEMENT: f64 = 2e-3;
 
-/// Updates compared by default, so that the tests stay quick where our code is not optimised; all 60
-/// where `MEDHARNESS_ALL_UPDATES` is set.
+/// Updates compared where our code is not optimised; all 60 where it is, as in CI.
 const FEW: usize = 8;
 /// The same of the real checkpoint.
 const FEW_OF_STORIES: usize = 2;
 
 /// Returns how many updates to compare.
 fn updates(few: usize) -> usize {
-    if std::env::var_os("MEDHARNESS_ALL_UPDATES").is_some() { usize::MAX } else { few }
+    if cfg!(debug_assertions) { few } else { usize::MAX }
 }
 
 fn schedule(case: &Value, total: u64) -> Schedule {

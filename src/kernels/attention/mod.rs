@@ -42,17 +42,22 @@ impl Heads {
     }
 
     /// Returns how many query heads read one key and value head.
-    fn group(self) -> usize {
+    pub fn group(self) -> usize {
         self.query / self.kv
     }
 
+    /// Returns the key and value head that a query head reads.
+    pub fn kv_of(self, head: usize) -> usize {
+        head / self.group()
+    }
+
     /// Returns the factor of the scores, `1 / sqrt(width)`.
-    fn scale(self) -> f32 {
+    pub fn scale(self) -> f32 {
         1.0 / (self.width as f32).sqrt()
     }
 
     /// Returns the place of a head in its row.
-    fn columns(self, head: usize) -> Range<usize> {
+    pub fn columns(self, head: usize) -> Range<usize> {
         head * self.width..(head + 1) * self.width
     }
 }

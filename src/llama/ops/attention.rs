@@ -1,7 +1,8 @@
 //! Causal grouped-query attention over a batch of sequences of unequal lengths.
 //!
 //! Rows of a batch are split into spans, one a sequence; a row sees the rows of its span up to
-//! itself. So a padded batch, a packed one and a single sequence are the same computation.
+//! itself. So a padded batch, a packed one and a single sequence are the same computation. Spans of
+//! padding attend as [`Pad`] says.
 
 use std::{
     ops::Range,
@@ -11,7 +12,11 @@ use std::{
 use candle_core::{CpuStorage, CustomOp3, Device, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use super::{output, rows_and_width, to_vec, values};
+use super::{
+    output,
+    padding::{Inputs, Pad},
+    rows_and_width, to_vec, values,
+};
 pub use crate::kernels::attention::Heads;
 use crate::kernels::attention::{
     Gradients, Keys, Part, Saved, Scratch, Values, attend, attend_backward,
@@ -23,6 +28,7 @@ pub const QUERY_ROWS: usize = 12;
 struct Attention {
     heads: Heads,
     spans: Arc<[Range<usize>]>,
+    pads: Arc<[Pad]>,
     /// `[t, query heads]`, filled by the forward pass and read by the backward.
     log_sums: OnceLock<Vec<f32>>,
 }
@@ -30,7 +36,7 @@ struct Attention {
 /// Returns the attention of every row to the rows of its span up to itself.
 ///
 /// `q: [t, query heads * width]`, `k`, `v`: `[t, kv heads * width]`, result as `q`. The spans
-/// follow each other and cover all rows.
+/// follow each other and cover all rows; those of `pads` hold padding.
 ///
 /// # Errors
 ///
@@ -41,8 +47,10 @@ pub fn attention(
     v: &Tensor,
     heads: Heads,
     spans: &Arc<[Range<usize>]>,
+    pads: &Arc<[Pad]>,
 ) -> Result<Tensor> {
-    q.apply_op3(k, v, Attention { heads, spans: Arc::clone(spans), log_sums: OnceLock::new() })
+    let (spans, pads) = (Arc::clone(spans), Arc::clone(pads));
+    q.apply_op3(k, v, Attention { heads, spans, pads, log_sums: OnceLock::new() })
 }
 
 impl Attention {
@@ -127,6 +135,9 @@ impl CustomOp3 for Attention {
             let q = &q[span.start * width..span.end * width];
             self.attend_span(q, &k[kv.clone()], &v[kv], own_out, own_sums);
         }
+        for pad in self.pads.iter() {
+            pad.attend(self.heads, v, &mut out);
+        }
         // Set once: candle runs a recorded op's forward a single time.
         let _ = self.log_sums.set(log_sums);
         Ok(output(out, rows, width))
@@ -148,9 +159,11 @@ impl CustomOp3 for Attention {
         let (queries, keys, values) = (to_vec(q)?, to_vec(k)?, to_vec(v)?);
         let (out, grad) = (to_vec(out)?, to_vec(grad)?);
         let mut grads = (vec![0.0; queries.len()], vec![0.0; keys.len()], vec![0.0; keys.len()]);
+        let is_padding = |span: &&Range<usize>| self.pads.iter().any(|pad| pad.rows == **span);
         let tasks: Vec<(&Range<usize>, usize)> = self
             .spans
             .iter()
+            .filter(|span| !is_padding(span))
             .flat_map(|span| (0..heads.kv).map(move |head| (span, head)))
             .collect();
         let of_heads: Vec<Gradients> = tasks
@@ -178,6 +191,14 @@ impl CustomOp3 for Attention {
             let columns = head * heads.width..(head + 1) * heads.width;
             place(&own.keys, &mut grads.1[span.start * kv_width..], kv_width, columns.clone());
             place(&own.values, &mut grads.2[span.start * kv_width..], kv_width, columns);
+        }
+        let inputs = Inputs { heads, queries: &queries, keys: &keys, values: &values, grad: &grad };
+        let tasks: Vec<(&Pad, usize)> =
+            self.pads.iter().flat_map(|pad| (0..heads.kv).map(move |head| (pad, head))).collect();
+        let of_pads: Vec<Gradients> =
+            tasks.par_iter().map(|(pad, head)| pad.attend_backward(*head, &inputs)).collect();
+        for ((pad, head), own) in tasks.into_iter().zip(of_pads) {
+            pad.add(head, &own, heads, (&mut grads.0, &mut grads.1, &mut grads.2));
         }
         let wrap = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
         Ok((Some(wrap(grads.0, q)?), Some(wrap(grads.1, k)?), Some(wrap(grads.2, v)?)))

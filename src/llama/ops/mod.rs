@@ -15,7 +15,7 @@ mod trainable;
 
 pub use attention::{Heads, QUERY_ROWS, attention};
 pub use linear::frozen_linear;
-pub use padding::{Masked, PadRow, pad_rows};
+pub use padding::{Masked, Pad};
 pub use rms_norm::rms_norm;
 pub use rope::rotate;
 pub use swiglu::swiglu;

@@ -1,192 +1,159 @@
-//! What the reference's padding positions see: an artefact that enters its loss.
+//! What the reference's padding positions see: an artefact that enters its loss and its gradients.
 //!
 //! A collator that pads on the left leaves the first real token of a row to be predicted by the
 //! padding position before it, whose keys are all masked. transformers' eager attention then attends
-//! to every position of the row alike, later ones included; PyTorch's fused attention returns 0. All
-//! padding positions of a row have one state, so one row of tokens stands for them.
+//! to every position of the row alike, later ones included; PyTorch's fused attention returns 0.
+//! Masking adds a number so low that it swallows the scores, yet their gradients pass.
+//!
+//! Source: transformers 4.28.1 and 5.23.0, `modeling_llama`, `eager_attention_forward`.
 
-use std::{ops::Range, sync::Arc};
+use std::ops::Range;
 
-use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
-
-use super::{Heads, output, rows_and_width, to_vec, values};
+use super::Heads;
+use crate::kernels::attention::Gradients;
 
 /// What a position attends to whose keys are all masked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Masked {
     /// To all positions alike: a softmax over equal scores.
     Everything,
+    /// The same in transformers 4.28, which takes the larger of the masked score and the lowest
+    /// number: of two equals each gets half the gradient, and a score that is masked twice, that of
+    /// a later padding position, gets none.
+    Everything2023,
     /// To none: the result is 0.
     Nothing,
 }
 
-/// A row of tokens that stands for the padding of a sequence.
+/// The padding positions in front of a sequence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PadRow {
-    /// Its place.
-    pub row: usize,
+pub struct Pad {
+    /// Their rows, one span.
+    pub rows: Range<usize>,
     /// The rows of the padded sequence.
     pub sequence: Range<usize>,
-    /// Padding positions it stands for, at least 1.
-    pub count: usize,
     /// What they attend to.
     pub masked: Masked,
 }
 
-struct Padding {
-    rows: Arc<[PadRow]>,
-    heads: Heads,
+/// What the backward of padding reads, rows of the whole batch.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) heads: Heads,
+    pub(super) queries: &'a [f32],
+    pub(super) keys: &'a [f32],
+    pub(super) values: &'a [f32],
+    /// Gradient of the result.
+    pub(super) grad: &'a [f32],
 }
 
-/// Returns the attention `out` with the rows of padding put in.
-///
-/// `out: [t, query heads * width]` of [`super::attention()`], `v: [t, kv heads * width]`.
-///
-/// # Errors
-///
-/// If an argument is not contiguous f32.
-pub fn pad_rows(out: &Tensor, v: &Tensor, rows: &Arc<[PadRow]>, heads: Heads) -> Result<Tensor> {
-    if rows.is_empty() {
-        return Ok(out.clone());
+impl Pad {
+    /// Rows of the padded sequence in the order of their positions.
+    fn seen(&self) -> impl Iterator<Item = usize> + Clone {
+        self.rows.clone().chain(self.sequence.clone())
     }
-    out.apply_op2(v, Padding { rows: Arc::clone(rows), heads })
-}
 
-impl Padding {
-    /// Calls `visit` with each query column, its value column, and each row of values with its
-    /// share, for one row of padding.
-    fn weights(&self, pad: &PadRow) -> Vec<(usize, f32)> {
-        if pad.masked == Masked::Nothing {
-            return Vec::new();
+    /// The share of each position in the result.
+    fn share(&self) -> f32 {
+        1.0 / (self.rows.len() + self.sequence.len()) as f32
+    }
+
+    /// Returns how much of a score's gradient passes the mask.
+    fn passed(&self, query_row: usize, key_row: usize) -> f32 {
+        match self.masked {
+            Masked::Everything => 1.0,
+            Masked::Everything2023 if self.rows.contains(&key_row) && key_row > query_row => 0.0,
+            Masked::Everything2023 => 0.5,
+            Masked::Nothing => 0.0,
         }
-        let all = (pad.sequence.len() + pad.count) as f32;
-        let own = (pad.row, pad.count as f32 / all);
-        std::iter::once(own).chain(pad.sequence.clone().map(|row| (row, 1.0 / all))).collect()
     }
 
-    /// The column of a value that a query's column mixes.
-    fn value_column(&self, column: usize) -> usize {
-        let Heads { query, kv, width } = self.heads;
-        column / width / (query / kv) * width + column % width
-    }
-}
-
-impl CustomOp2 for Padding {
-    fn name(&self) -> &'static str {
-        "padding"
-    }
-
-    fn cpu_fwd(
-        &self,
-        out: &CpuStorage,
-        out_layout: &Layout,
-        v: &CpuStorage,
-        v_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = rows_and_width(out_layout)?;
-        let (_, kv_width) = rows_and_width(v_layout)?;
-        let mut out = values(out, out_layout)?.to_vec();
-        let v = values(v, v_layout)?;
-        for pad in self.rows.iter() {
-            let weights = self.weights(pad);
-            for (column, out) in out[pad.row * width..][..width].iter_mut().enumerate() {
-                let column = self.value_column(column);
-                let term = |sum: f32, (row, weight): &(usize, f32)| {
-                    v[row * kv_width + column].mul_add(*weight, sum)
-                };
-                *out = weights.iter().fold(0.0, term);
-            }
-        }
-        Ok(output(out, rows, width))
-    }
-
-    /// The rows of padding pass their gradient to the values they mixed, and none to `out`.
-    fn bwd(
-        &self,
-        out: &Tensor,
-        v: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (width, kv_width) = (out.dim(1)?, v.dim(1)?);
-        let mut grad_out = to_vec(grad)?;
-        let mut grad_v = vec![0.0; v.elem_count()];
-        for pad in self.rows.iter() {
-            let weights = self.weights(pad);
-            for column in 0..width {
-                let g = std::mem::take(&mut grad_out[pad.row * width + column]);
-                let column = self.value_column(column);
-                for (row, weight) in &weights {
-                    let slot = &mut grad_v[row * kv_width + column];
-                    *slot = g.mul_add(*weight, *slot);
+    /// Writes the result of the padding rows into `out: [t, query heads * width]`.
+    pub(super) fn attend(&self, heads: Heads, values: &[f32], out: &mut [f32]) {
+        let width = heads.query_width();
+        let mut result = vec![0.0; width];
+        if self.masked != Masked::Nothing {
+            let share = self.share();
+            for row in self.seen() {
+                let values = &values[row * heads.kv_width()..][..heads.kv_width()];
+                for (head, result) in result.chunks_exact_mut(heads.width).enumerate() {
+                    let value = &values[heads.columns(heads.kv_of(head))];
+                    result.iter_mut().zip(value).for_each(|(sum, value)| *sum += value * share);
                 }
             }
         }
-        let wrap = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
-        Ok((Some(wrap(grad_out, out)?), Some(wrap(grad_v, v)?)))
+        for row in self.rows.clone() {
+            out[row * width..][..width].copy_from_slice(&result);
+        }
+    }
+
+    /// Returns what the padding rows contribute to the gradients of one key and value head: of its
+    /// queries by padding row, of keys and values by position.
+    pub(super) fn attend_backward(&self, head: usize, inputs: &Inputs<'_>) -> Gradients {
+        let Inputs { heads, queries, keys, values, grad } = *inputs;
+        let (share, scale) = (self.share(), heads.scale());
+        let (width, group) = (heads.width, heads.group());
+        let positions = self.rows.len() + self.sequence.len();
+        let mut own = Gradients {
+            queries: vec![0.0; self.rows.len() * group * width],
+            keys: vec![0.0; positions * width],
+            values: vec![0.0; positions * width],
+        };
+        if self.masked == Masked::Nothing {
+            return own;
+        }
+        let at = |row: usize| {
+            let start = row * heads.kv_width() + head * width;
+            start..start + width
+        };
+        for (row, to_queries) in self.rows.clone().zip(own.queries.chunks_exact_mut(group * width))
+        {
+            for (query_head, to_query) in (head * group..).zip(to_queries.chunks_exact_mut(width)) {
+                let place = row * heads.query_width() + query_head * width;
+                let (query, grad) = (&queries[place..][..width], &grad[place..][..width]);
+                if grad.iter().all(|g| *g == 0.0) {
+                    continue;
+                }
+                let inner: Vec<f32> = self.seen().map(|row| dot(grad, &values[at(row)])).collect();
+                let mean = share * inner.iter().sum::<f32>();
+                let to_pairs =
+                    own.keys.chunks_exact_mut(width).zip(own.values.chunks_exact_mut(width));
+                for ((seen, inner), (to_key, to_value)) in self.seen().zip(inner).zip(to_pairs) {
+                    let score = self.passed(row, seen) * share * scale * (inner - mean);
+                    add_scaled(to_query, score, &keys[at(seen)]);
+                    add_scaled(to_key, score, query);
+                    add_scaled(to_value, share, grad);
+                }
+            }
+        }
+        own
+    }
+
+    /// Adds what [`attend_backward`](Self::attend_backward) returned to the gradients of all rows.
+    pub(super) fn add(
+        &self,
+        head: usize,
+        own: &Gradients,
+        heads: Heads,
+        to: (&mut [f32], &mut [f32], &mut [f32]),
+    ) {
+        let group = heads.group() * heads.width;
+        for (row, own) in self.rows.clone().zip(own.queries.chunks_exact(group)) {
+            add_scaled(&mut to.0[row * heads.query_width() + head * group..][..group], 1.0, own);
+        }
+        let own = own.keys.chunks_exact(heads.width).zip(own.values.chunks_exact(heads.width));
+        for (row, (key, value)) in self.seen().zip(own) {
+            let at = row * heads.kv_width() + head * heads.width;
+            add_scaled(&mut to.1[at..][..heads.width], 1.0, key);
+            add_scaled(&mut to.2[at..][..heads.width], 1.0, value);
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use candle_core::Var;
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
 
-    use super::*;
-
-    const HEADS: Heads = Heads { query: 4, kv: 2, width: 2 };
-
-    fn rows() -> Arc<[PadRow]> {
-        let pad = |row, sequence, count, masked| PadRow { row, sequence, count, masked };
-        [pad(5, 0..2, 3, Masked::Everything), pad(6, 2..5, 1, Masked::Nothing)].into()
-    }
-
-    fn draw(len: usize) -> Vec<f32> {
-        (0..len).map(|i| ((i * 37 % 19) as f32 - 9.0) / 7.0).collect()
-    }
-
-    fn tensors() -> (Var, Var) {
-        let out = Var::from_vec(draw(7 * 8), (7, 8), &Device::Cpu).unwrap();
-        (out, Var::from_vec(draw(7 * 4), (7, 4), &Device::Cpu).unwrap())
-    }
-
-    #[test]
-    fn padding_sees_everything_or_nothing() {
-        let (out, v) = tensors();
-        let padded = to_vec(&pad_rows(&out, &v, &rows(), HEADS).unwrap()).unwrap();
-        assert_eq!(padded[..5 * 8], to_vec(&out).unwrap()[..5 * 8]);
-        let v = to_vec(&v).unwrap();
-        // Query heads 2 and 3 read value head 1.
-        let mean = (v[2] + v[4 + 2] + 3.0 * v[5 * 4 + 2]) / 5.0;
-        assert!((padded[5 * 8 + 4] - mean).abs() < 1e-6 && (padded[5 * 8 + 6] - mean).abs() < 1e-6);
-        assert_eq!(padded[6 * 8..], [0.0; 8]);
-    }
-
-    /// The op is linear in both arguments: a difference quotient is exact but for rounding.
-    #[test]
-    fn gradients_equal_difference_quotients() {
-        let (out, v) = tensors();
-        let weights = Tensor::from_vec(draw(56), (7, 8), &Device::Cpu).unwrap();
-        let loss = || {
-            let y = pad_rows(&out, &v, &rows(), HEADS).unwrap();
-            (y * &weights).unwrap().sum_all().unwrap()
-        };
-        let grads = loss().backward().unwrap();
-        for variable in [&out, &v] {
-            let grad = to_vec(grads.get(variable).unwrap()).unwrap();
-            let start = to_vec(variable).unwrap();
-            for i in 0..start.len() {
-                let at = |step: f32| {
-                    let mut moved = start.clone();
-                    moved[i] += step;
-                    variable
-                        .set(&Tensor::from_vec(moved, variable.shape(), &Device::Cpu).unwrap())
-                        .unwrap();
-                    loss().to_scalar::<f32>().unwrap()
-                };
-                let slope = (at(1.0) - at(-1.0)) / 2.0;
-                at(0.0);
-                assert!((slope - grad[i]).abs() < 1e-4, "{i}: {slope} {}", grad[i]);
-            }
-        }
-    }
+fn add_scaled(to: &mut [f32], factor: f32, x: &[f32]) {
+    to.iter_mut().zip(x).for_each(|(to, x)| *to += factor * x);
 }
