@@ -47,6 +47,12 @@ pub enum TrainError {
         /// Places of its examples in the file, from 0.
         rows: Vec<usize>,
     },
+    /// Every update was bad and left out: there is nothing to write.
+    #[error("all {steps} updates were left out: nothing was learnt")]
+    AllLeftOut {
+        /// Their number.
+        steps: u64,
+    },
     /// A trained weight was not reached by the loss.
     #[error("no gradient reached `{name}`")]
     NoGradient {

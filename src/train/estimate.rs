@@ -138,20 +138,3 @@ pub fn estimate(
         rows: 0,
     }
 }
-
-/// Returns the largest memory this process has held, in bytes; `None` where the system does not
-/// say.
-pub fn peak_memory() -> Option<u64> {
-    memory("/proc/self/status", "VmHWM:")
-}
-
-/// Returns the memory that programs can still have, in bytes; `None` where the system does not say.
-pub fn available_memory() -> Option<u64> {
-    memory("/proc/meminfo", "MemAvailable:")
-}
-
-fn memory(path: &str, field: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(path).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}

@@ -1,24 +1,62 @@
 //! TensorBoard event files: records of length, data and their masked CRC-32C, each a small protocol
 //! buffer message.
 //!
-//! The file is rewritten whole, so that after a continued training every step stands in it once; a
-//! reader that follows it sees it grow. Source: TensorFlow's `record_writer.h`, `event.proto`,
-//! `summary.proto`; read back by tensorboard 2.20 in `golden/check/read_events.py`.
+//! The file grows with every update, so that TensorBoard can follow a training; a continued training
+//! writes it anew from its log, so that every step stands in it once. Source: TensorFlow's
+//! `record_writer.h`, `event.proto`, `summary.proto`; read back by tensorboard 2.20 in
+//! `golden/check/read_events.py`.
 
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
 
-use super::{Event, TrainError};
-use crate::store::write_whole;
+use super::{Event, LINEAGE, TrainError};
+use crate::store::StoreError;
 
-/// Writes the scalars of `events` as an event file; `begun_s` is the Unix time of the first update.
-///
-/// # Errors
-///
-/// If the file cannot be written.
-pub fn write_events(path: &Path, events: &[Event], begun_s: f64) -> Result<(), TrainError> {
-    let mut bytes = Vec::new();
-    record(&mut bytes, &message(begun_s, 0, &field(3, b"brain.Event:2")));
-    for event in events {
+/// An event file that is being written.
+#[derive(Debug)]
+pub(super) struct EventFile {
+    path: PathBuf,
+    file: File,
+    /// Unix time of the training's beginning.
+    begun_s: f64,
+}
+
+impl EventFile {
+    /// Begins the file in a training's folder with what has happened.
+    pub(super) fn create(folder: &Path, events: &[Event]) -> Result<Self, TrainError> {
+        let begun = fs::metadata(folder.join(LINEAGE)).and_then(|data| data.modified()).ok();
+        let begun = begun.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let begun_s = begun.map_or(0.0, |time| time.as_secs_f64());
+        let folder = folder.join("tensorboard");
+        let path = folder.join(format!("events.out.tfevents.{begun_s:.0}.medharness"));
+        fs::create_dir_all(&folder).map_err(|source| io_error("create", &folder, source))?;
+        let file = File::create(&path).map_err(|source| io_error("create", &path, source))?;
+        let mut own = Self { path, file, begun_s };
+        let mut bytes = Vec::new();
+        record(&mut bytes, &message(begun_s, 0, &field(3, b"brain.Event:2")));
+        events.iter().for_each(|event| own.encode(event, &mut bytes));
+        own.write(&bytes)?;
+        Ok(own)
+    }
+
+    /// Appends what happened.
+    pub(super) fn append(&mut self, event: &Event) -> Result<(), TrainError> {
+        let mut bytes = Vec::new();
+        self.encode(event, &mut bytes);
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), TrainError> {
+        let Self { path, file, .. } = self;
+        file.write_all(bytes).map_err(|source| io_error("write", path, source))
+    }
+
+    /// Appends the scalars of an event.
+    fn encode(&self, event: &Event, bytes: &mut Vec<u8>) {
         let (wall_s, scalars) = match event {
             Event::Update { loss, rate, norm, wall_s, .. } => (
                 *wall_s,
@@ -29,12 +67,15 @@ pub fn write_events(path: &Path, events: &[Event], begun_s: f64) -> Result<(), T
                 ],
             ),
             Event::Validation { loss, wall_s, .. } => (*wall_s, vec![("eval/loss", *loss)]),
-            Event::Skipped { .. } => continue,
+            Event::Skipped { .. } => return,
         };
         let values: Vec<u8> = scalars.iter().flat_map(|(tag, x)| scalar(tag, *x)).collect();
-        record(&mut bytes, &message(begun_s + wall_s, event.step(), &field(5, &values)));
+        record(bytes, &message(self.begun_s + wall_s, event.step(), &field(5, &values)));
     }
-    Ok(write_whole(path, &bytes)?)
+}
+
+fn io_error(action: &'static str, path: &Path, source: io::Error) -> TrainError {
+    StoreError::Io { action, path: path.to_owned(), source }.into()
 }
 
 /// An `Event`: wall time, step, and its content.

@@ -1,7 +1,7 @@
 //! A training in a folder: begun, interrupted, continued, ended.
 //!
-//! The folder holds `train.json` (what it is), `metrics.jsonl` (what happened), `checkpoint-STEP`
-//! folders, and at the end the weights. Killed at any moment and called again, a training goes on
+//! The folder holds `train.json` (what it is), `metrics.jsonl` (what happened; the same for
+//! TensorBoard), `checkpoint-STEP` folders, and at the end the weights. Killed at any moment and called again, a training goes on
 //! from its newest checkpoint and ends with the same losses and weights, bit for bit.
 
 use std::{
@@ -14,6 +14,7 @@ use super::{
     Best, Checkpoints, Dataset, Defect, Event, LINEAGE, Lineage, MicroBatch, OnBadStep, Plan,
     Progress, Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
     checkpoint::{sync_folder, verify_weights, write_weights},
+    events::EventFile,
     journal::Journal,
 };
 use crate::{
@@ -102,6 +103,7 @@ pub struct Session<'a> {
     checkpoints: Checkpoints,
     progress: Progress,
     journal: Journal,
+    events: EventFile,
     _lock: RunLock,
 }
 
@@ -136,7 +138,18 @@ impl<'a> Session<'a> {
             None => Progress::default(),
         };
         let journal = Journal::open(folder, progress.log_bytes)?;
-        Ok(Self { folder, recipe, dataset, network, checkpoints, progress, journal, _lock: lock })
+        let events = EventFile::create(folder, &journal.events)?;
+        Ok(Self {
+            folder,
+            recipe,
+            dataset,
+            network,
+            checkpoints,
+            progress,
+            journal,
+            events,
+            _lock: lock,
+        })
     }
 
     /// Returns how far the training had come when it was opened.
@@ -148,7 +161,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     ///
-    /// [`TrainError::BadStep`] where the recipe stops at it; any other if something failed. The
+    /// [`TrainError::BadStep`] where the recipe stops at it, [`TrainError::AllLeftOut`] if it left out
+    /// every update; any other if something failed. The
     /// newest checkpoint is intact.
     pub fn run(mut self, watch: &mut dyn Watch) -> Result<Outcome, TrainError> {
         let recipe = self.recipe;
@@ -186,7 +200,7 @@ impl<'a> Session<'a> {
                 Ok(update) => {
                     let Update { step, loss, rate, norm, tokens, learnt } = update;
                     let (epoch, wall_s) = (window.epoch, wall_s());
-                    self.journal.append(Event::Update {
+                    self.log(Event::Update {
                         step,
                         epoch,
                         loss,
@@ -203,7 +217,7 @@ impl<'a> Session<'a> {
                 {
                     trainer.skip();
                     watch.skipped(step, defect, &rows);
-                    self.journal.append(Event::Skipped { step, defect, rows })?;
+                    self.log(Event::Skipped { step, defect, rows })?;
                 }
                 Err(error) => return Err(error),
             }
@@ -218,7 +232,7 @@ impl<'a> Session<'a> {
                         return Err(TrainError::BadStep { step, defect, rows });
                     }
                     let is_best = self.progress.best.is_none_or(|best| loss < best.loss);
-                    self.journal.append(Event::Validation { step, loss, wall_s: wall_s() })?;
+                    self.log(Event::Validation { step, loss, wall_s: wall_s() })?;
                     watch.validated(step, loss, is_best);
                     if is_best {
                         self.progress.best = Some(Best { step, loss });
@@ -250,6 +264,11 @@ impl<'a> Session<'a> {
         self.finish(ending)
     }
 
+    fn log(&mut self, event: Event) -> Result<(), TrainError> {
+        self.events.append(&event)?;
+        self.journal.append(event)
+    }
+
     fn is_stale(&self) -> bool {
         let patience = self.recipe.run.patience;
         patience > 0 && self.progress.without_best >= patience
@@ -259,6 +278,9 @@ impl<'a> Session<'a> {
     fn finish(mut self, ending: Ending) -> Result<Outcome, TrainError> {
         let mut result_step = None;
         if ending != Ending::Interrupted {
+            if self.progress.made == 0 {
+                return Err(TrainError::AllLeftOut { steps: self.progress.step });
+            }
             let step = match self.progress.best {
                 Some(best) if self.recipe.run.keep_best => best.step,
                 _ => self.progress.step,

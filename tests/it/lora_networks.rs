@@ -19,7 +19,8 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::{llama_support::largest_difference, support};
 
-const CASES: [&str; 22] = [
+/// Adapters that PEFT made.
+pub(crate) const CASES: [&str; 22] = [
     "plain",
     "default-targets",
     "all-linear",
@@ -45,7 +46,7 @@ const CASES: [&str; 22] = [
 ];
 
 /// What a folder cannot be used for, and why: the reader would have to guess the output matrix.
-const LOST: &str = "resized-embedding";
+pub(crate) const LOST: &str = "resized-embedding";
 
 /// The bound for f32.
 const LOGIT_TOLERANCE: f32 = 1e-4;

@@ -78,6 +78,7 @@ mod tokenizer;
 mod tokenizer_hostile;
 mod tokenizer_prompts;
 mod train_command;
+mod train_defects;
 mod train_recipes;
 mod train_session;
 mod trainer;

@@ -21,23 +21,23 @@ use crate::{
 };
 
 /// A folder with a model and a recipe.
-struct Place {
+pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
 impl Place {
-    fn new(recipe: &str) -> Self {
+    pub(crate) fn new(recipe: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         write_model(&folder.path().join("model"));
         fs::write(folder.path().join("recipe.toml"), recipe).expect("written");
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn arguments(&self, out: &str) -> Vec<String> {
+    pub(crate) fn arguments(&self, out: &str) -> Vec<String> {
         let path = |name: &str| self.path(name).display().to_string();
         let data = root().join("golden/train/rows.json").display().to_string();
         ["train", "--recipe", &path("recipe.toml"), "--model", &path("model"), "--data", &data]
@@ -49,7 +49,7 @@ impl Place {
 }
 
 /// Step, loss and norm of each line, as bits.
-fn losses(folder: &Path) -> Vec<(u64, u64, u64)> {
+pub(crate) fn losses(folder: &Path) -> Vec<(u64, u64, u64)> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).expect("metrics");
     let event = |line| match serde_json::from_str(line).expect("an event") {
         Event::Update { step, loss, norm, .. } => (step, loss.to_bits(), norm.to_bits()),
@@ -59,7 +59,7 @@ fn losses(folder: &Path) -> Vec<(u64, u64, u64)> {
     text.lines().map(event).collect()
 }
 
-fn weights(folder: &Path) -> Vec<u8> {
+pub(crate) fn weights(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("adapter_model.safetensors")).expect("an adapter")
 }
 

@@ -213,10 +213,10 @@ fn training_stops_at_a_batch_it_cannot_learn_from() {
     assert_eq!(rows.len(), 4);
     recipe.run.on_bad_step = medharness::train::OnBadStep::Skip;
     let folder = tempfile::tempdir().expect("a folder");
-    let outcome = train(folder.path(), &recipe, 99).expect("goes on");
-    assert_eq!((outcome.progress.step, outcome.progress.made), (8, 0));
-    let skipped = outcome.events.iter().filter(|event| matches!(event, Event::Skipped { .. }));
-    assert_eq!(skipped.count(), 8);
+    let error = train(folder.path(), &recipe, 99).expect_err("nothing was learnt");
+    assert!(matches!(error, TrainError::AllLeftOut { steps: 8 }), "{error}");
+    let log = fs::read_to_string(folder.path().join("metrics.jsonl")).expect("a log");
+    assert_eq!(log.lines().filter(|line| line.contains("nothing_to_learn")).count(), 8);
 }
 
 #[test]

@@ -4,17 +4,14 @@ mod dry_run;
 mod inputs;
 mod watch;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{CommandError, Context, note::note};
 use crate::{
     store::{StoreError, write_whole},
     train::{
         Cost, Ending, LINEAGE, Lineage, Outcome, Recipe, Session, TrainError, available_memory,
-        loss_curve, peak_memory, report, write_events,
+        loss_curve, peak_memory, report,
     },
 };
 use inputs::Inputs;
@@ -129,23 +126,13 @@ fn write_reports(
 ) -> Result<(), TrainError> {
     write_whole(&out.join("loss.svg"), loss_curve(&outcome.events).as_bytes())?;
     write_whole(&out.join("train_report.md"), report(lineage, outcome, cost)?.as_bytes())?;
-    let begun = fs::metadata(out.join(LINEAGE)).and_then(|data| data.modified()).ok();
-    let begun = begun.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-    let begun_s = begun.map_or(0.0, |time| time.as_secs_f64());
-    let folder = out.join("tensorboard");
-    fs::create_dir_all(&folder).map_err(|source| StoreError::Io {
-        action: "create",
-        path: folder.clone(),
-        source,
-    })?;
-    let name = format!("events.out.tfevents.{begun_s:.0}.medharness");
-    write_events(&folder.join(name), &outcome.events, begun_s)
+    Ok(())
 }
 
 /// Who can repair it, and how.
 fn failed(error: TrainError, out: &Path) -> CommandError {
     match error {
-        TrainError::BadStep { .. } => CommandError::check(error).with_hint(
+        TrainError::BadStep { .. } | TrainError::AllLeftOut { .. } => CommandError::check(error).with_hint(
             "look at these rows with --dry-run; lower optimizer.rate, raise text.max_length, or set \
              run.on_bad_step = \"skip\"",
         ),
