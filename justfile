@@ -27,7 +27,7 @@ ci-step STEP:
 # re-create the committed reports
 [group('reports')]
 reports:
-    cargo run --locked --release -- reproduce --out reports/paper
+    cargo run --locked --release -- reproduce --study paper --out reports/paper
 
 # draw the miniature study's exam and training data again
 [group('goldens')]

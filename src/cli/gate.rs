@@ -2,20 +2,30 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{CommandError, Context, Format, compare, junit, note::note, page::Page};
+use super::{
+    CommandError, Context, Format, compare, junit,
+    note::note,
+    page::{Page, p_value, percent},
+};
 use crate::{
-    claims::runs::{Gate, GateError, GateSettings, Outcomes, Tolerance, gate},
+    claims::runs::{Fails, Gate, GateError, GateSettings, Outcomes, Tolerance, gate},
     stats::Seed,
     store::write_whole,
+    study::{
+        StudyError,
+        mini::{Record, RunGate, StudyGate, gate as gate_study},
+    },
 };
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The baseline: a run directory, or a file made with --write-baseline
+    /// The baseline: a run directory, or a file made with --write-baseline; of a miniature study,
+    /// its record
     #[arg(long, value_name = "PATH", required_unless_present = "write_baseline")]
     pub baseline: Option<PathBuf>,
-    /// The run to judge: a run directory, or a file of outcomes
+    /// The run to judge: a run directory, or a file of outcomes; of a miniature study, the folder of
+    /// its runs, or its record
     #[arg(long, value_name = "RUN")]
     pub run: PathBuf,
     /// Loss of accuracy that is accepted, as a share: 0 to below 1
@@ -24,9 +34,16 @@ pub struct Args {
     /// How often a change by chance alone may fail
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, allow_negative_numbers = true)]
     pub alpha: f64,
+    /// Fail on a gain too, and on replies that are read where they were not: for a run that must
+    /// repeat its baseline. Always so for a miniature study
+    #[arg(long)]
+    pub both_ways: bool,
     /// Fail if any question is answered otherwise, in either direction
     #[arg(long)]
     pub exact: bool,
+    /// Accept that runs of a miniature study's baseline were not made; they are listed
+    #[arg(long)]
+    pub partial: bool,
     /// Compare runs made by different versions of this program
     #[arg(long)]
     pub any_version: bool,
@@ -58,15 +75,13 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     let described = result.as_ref().map(Option::as_ref);
     match described {
         Ok(None) => {}
-        Ok(Some(gate)) => {
-            write(args.junit.as_deref(), &junit::of_gate(gate))?;
-            write(args.markdown.as_deref(), &page(gate, true))?;
+        Ok(Some(decision)) => {
+            write(args.junit.as_deref(), &decision.junit())?;
+            write(args.markdown.as_deref(), &decision.page(true))?;
             let text = match args.format {
-                Format::Json => {
-                    serde_json::to_string_pretty(gate).map_err(CommandError::internal)? + "\n"
-                }
-                Format::Text => page(gate, false),
-                Format::Markdown => page(gate, true),
+                Format::Json => decision.json()?,
+                Format::Text => decision.page(false),
+                Format::Markdown => decision.page(true),
             };
             context.out.write_all(text.as_bytes())?;
         }
@@ -76,23 +91,74 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         }
     }
     match result? {
-        Some(gate) if !gate.passes => {
-            Err(CommandError::check(format!("regression in {} part(s)", gate.failures.len())))
+        Some(decision) => decision.verdict(),
+        None => Ok(()),
+    }
+}
+
+/// What was decided.
+enum Decision {
+    Run(Box<Gate>),
+    Study(StudyGate),
+}
+
+impl Decision {
+    fn junit(&self) -> String {
+        match self {
+            Self::Run(gate) => junit::of_gate(gate),
+            Self::Study(study) => junit::of_study(study),
         }
-        _ => Ok(()),
+    }
+
+    fn page(&self, markdown: bool) -> String {
+        match self {
+            Self::Run(gate) => page(gate, markdown),
+            Self::Study(study) => study_page(study, markdown),
+        }
+    }
+
+    fn json(&self) -> Result<String, CommandError> {
+        let json = match self {
+            Self::Run(gate) => serde_json::to_string_pretty(gate),
+            Self::Study(study) => serde_json::to_string_pretty(study),
+        };
+        Ok(json.map_err(CommandError::internal)? + "\n")
+    }
+
+    fn verdict(&self) -> Result<(), CommandError> {
+        match self {
+            Self::Run(gate) if !gate.passes => {
+                Err(CommandError::check(format!("regression in {} part(s)", gate.failures.len())))
+            }
+            Self::Study(study) if !study.passes => {
+                let failed = study.runs.iter().filter(|run| !run.gate.passes).count();
+                let (runs, missing) = (study.runs.len(), study.missing.len());
+                let text = format!("{failed} of {runs} runs do not repeat the baseline");
+                Err(match (study.partial, missing) {
+                    (true, _) | (_, 0) => CommandError::check(text),
+                    _ => CommandError::check(format!("{text}, {missing} were not made"))
+                        .with_hint("--partial accepts runs that were not made"),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
 /// The decision; `None` if only a baseline was to be written.
-fn decide(args: &Args) -> Result<Option<Gate>, CommandError> {
+fn decide(args: &Args) -> Result<Option<Decision>, CommandError> {
     let settings = GateSettings {
         margin: Tolerance::new(args.margin).map_err(CommandError::input)?,
         alpha: args.alpha,
+        fails: if args.both_ways { Fails::OnAnyMove } else { Fails::OnLoss },
         exact: args.exact,
         any_version: args.any_version,
         seed: Seed(args.seed),
     };
     settings.check().map_err(CommandError::input)?;
+    if let Some(path) = Record::find(&args.run) {
+        return decide_study(args, &path, &settings);
+    }
     let run = Outcomes::open(&args.run).map_err(CommandError::input)?;
     if let Some(path) = &args.write_baseline {
         run.write(path).map_err(CommandError::input)?;
@@ -100,10 +166,37 @@ fn decide(args: &Args) -> Result<Option<Gate>, CommandError> {
     }
     let Some(baseline) = &args.baseline else { return Ok(None) };
     let baseline = Outcomes::open(baseline).map_err(CommandError::input)?;
-    gate(&baseline, &run, &settings).map(Some).map_err(|error| match error {
+    let gate = gate(&baseline, &run, &settings).map_err(|error| match error {
         GateError::Stats(_) => CommandError::internal(error),
         error => CommandError::input(error),
-    })
+    })?;
+    Ok(Some(Decision::Run(Box::new(gate))))
+}
+
+fn decide_study(
+    args: &Args,
+    run: &Path,
+    settings: &GateSettings,
+) -> Result<Option<Decision>, CommandError> {
+    let run = Record::open(run).map_err(CommandError::input)?;
+    if let Some(path) = &args.write_baseline {
+        run.write(path).map_err(CommandError::input)?;
+        note(format_args!("wrote {} rows to `{}`", run.rows.len(), path.display()));
+    }
+    let Some(path) = &args.baseline else { return Ok(None) };
+    let Some(path) = Record::find(path) else {
+        let text = format!("`{}` is no record of a study", path.display());
+        return Err(CommandError::input(text).with_hint(
+            "a study is held against a record; --run names one of its run directories",
+        ));
+    };
+    let baseline = Record::open(&path).map_err(CommandError::input)?;
+    let gate =
+        gate_study(&baseline, &run, settings, args.partial).map_err(|error| match error {
+            StudyError::Gate(GateError::Stats(_)) => CommandError::internal(error),
+            error => CommandError::input(error),
+        })?;
+    Ok(Some(Decision::Study(gate)))
 }
 
 fn write(path: Option<&Path>, text: &str) -> Result<(), CommandError> {
@@ -121,6 +214,52 @@ fn page(gate: &Gate, markdown: bool) -> String {
     compare::sides(&mut page, &gate.comparison);
     compare::tables(&mut page, &gate.comparison);
     compare::flips(&mut page, &gate.comparison, MOST_FLIPS);
+    page.finish()
+}
+
+/// A study: every run in a line, then what failed with its flips.
+fn study_page(study: &StudyGate, markdown: bool) -> String {
+    let mut page = Page::new(markdown);
+    let failed: Vec<&RunGate> = study.runs.iter().filter(|run| !run.gate.passes).collect();
+    page.heading(1, if study.passes { "Gate: pass" } else { "Gate: REGRESSION" });
+    page.line(format_args!(
+        "{} of {} runs repeat their baseline; {} of it were not made. A move in either direction fails beyond \
+         the margin of {:.1} points where p is below {}.",
+        study.runs.len() - failed.len(),
+        study.runs.len(),
+        study.missing.len(),
+        study.runs.first().map_or(0.0, |run| 100.0 * run.gate.margin.value()),
+        p_value(study.alpha),
+    ));
+    page.heading(2, "Runs: accuracy in %, B - A in points; A is the baseline");
+    page.table(
+        &["run", "n", "A", "B", "B - A", "lost", "gained", "other answer", "p", "verdict"],
+        study.runs.iter().map(|run| {
+            let whole = run.gate.comparison.whole();
+            let share = |count: usize| percent(Some(count as f64 / whole.questions as f64));
+            vec![
+                run.name(),
+                whole.questions.to_string(),
+                share(whole.a_correct),
+                share(whole.b_correct),
+                format!("{:+.1}", 100.0 * whole.difference),
+                whole.lost.to_string(),
+                whole.gained.to_string(),
+                whole.churn.to_string(),
+                p_value(whole.p),
+                if run.gate.passes { "repeats" } else { "MOVED" }.to_owned(),
+            ]
+        }),
+    );
+    for run in failed {
+        page.heading(2, &run.name());
+        page.list(&run.gate.failures);
+        compare::flips(&mut page, &run.gate.comparison, MOST_FLIPS);
+    }
+    if !study.missing.is_empty() {
+        page.heading(2, "Not made");
+        page.list(&study.missing);
+    }
     page.finish()
 }
 

@@ -2,18 +2,54 @@
 //!
 //! A regression is a `<failure>`, a gate that could not decide an `<error>`.
 
-use crate::claims::runs::{Gate, PartComparison};
+use crate::{
+    claims::runs::{Gate, READ},
+    study::mini::StudyGate,
+};
 
 /// Returns the document of a decision.
 pub(super) fn of_gate(gate: &Gate) -> String {
-    let cases: Vec<String> = gate.comparison.parts.iter().map(|part| case(gate, part)).collect();
+    let cases = cases(gate, "medharness.gate");
     let failed = cases.iter().filter(|case| case.contains("<failure")).count();
-    let flips = gate.comparison.flips.iter();
-    let flips = flips.map(|flip| format!("{} ({}): {} -> {}", flip.id, flip.kind, flip.a, flip.b));
-    let lines: Vec<String> =
-        std::iter::once(gate.power.clone()).chain(flips).map(|line| escape(&line)).collect();
+    let lines: Vec<String> = std::iter::once(escape(&gate.power)).chain(flips(gate, "")).collect();
     let body = format!("{}    <system-out>{}</system-out>\n", cases.concat(), lines.join("\n"));
     document(cases.len(), failed, 0, &body)
+}
+
+/// Returns the document of a decision over a study: the test cases of each run, with the run's name
+/// as their class; the flips are those of runs that failed.
+pub(super) fn of_study(study: &StudyGate) -> String {
+    let (mut all, mut lines) = (Vec::new(), Vec::new());
+    for run in &study.runs {
+        all.extend(cases(&run.gate, &run.name()));
+        if !run.gate.passes {
+            lines.extend(flips(&run.gate, &format!("{}: ", run.name())));
+        }
+    }
+    for name in &study.missing {
+        let open = format!("    <testcase classname=\"{}\" name=\"all\" time=\"0\"", escape(name));
+        all.push(match study.partial {
+            true => format!("{open}>\n      <skipped message=\"not made\"/>\n    </testcase>\n"),
+            false => format!("{open}>\n      <failure message=\"not made\"/>\n    </testcase>\n"),
+        });
+    }
+    let failed = all.iter().filter(|case| case.contains("<failure")).count();
+    let body = format!("{}    <system-out>{}</system-out>\n", all.concat(), lines.join("\n"));
+    document(all.len(), failed, 0, &body)
+}
+
+/// Every question answered otherwise, a line each.
+fn flips<'a>(gate: &'a Gate, before: &'a str) -> impl Iterator<Item = String> + 'a {
+    gate.comparison.flips.iter().map(move |flip| {
+        escape(&format!("{before}{} ({}): {} -> {}", flip.id, flip.kind, flip.a, flip.b))
+    })
+}
+
+/// A case for each part, and one for what is read where that fails.
+fn cases(gate: &Gate, class: &str) -> Vec<String> {
+    let parts = gate.comparison.parts.iter().map(|part| &*part.name);
+    let read = gate.failures.iter().any(|failure| failure.part == READ).then_some(READ);
+    parts.chain(read).map(|part| case(gate, class, part)).collect()
 }
 
 /// Returns the document of a gate that could not decide.
@@ -26,15 +62,15 @@ pub(super) fn of_error(message: &str) -> String {
     document(1, 0, 1, &body)
 }
 
-fn case(gate: &Gate, part: &PartComparison) -> String {
+fn case(gate: &Gate, class: &str, part: &str) -> String {
     let reasons: Vec<String> = gate
         .failures
         .iter()
-        .filter(|failure| failure.part == part.name)
+        .filter(|failure| failure.part == part)
         .map(|failure| failure.reason.clone())
         .collect();
-    let name = escape(&part.name);
-    let open = format!("    <testcase classname=\"medharness.gate\" name=\"{name}\" time=\"0\"");
+    let (class, name) = (escape(class), escape(part));
+    let open = format!("    <testcase classname=\"{class}\" name=\"{name}\" time=\"0\"");
     if reasons.is_empty() {
         return format!("{open}/>\n");
     }

@@ -62,10 +62,17 @@ pub struct Cli {
 /// The commands, in the order of the help text.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Regenerate the paper's table with its audit, beside every row whose weights are here
+    /// Reproduce the paper's study: in miniature with models trained here, or with your weights
     ///
-    /// Without models, everything that needs none is made in seconds: the printed table, which
-    /// counts its digits can mean, the claims about it, other people's figures, and what each
+    /// The default, --study mini, trains and asks the paper's rows with models of about a million
+    /// parameters, on data and an exam that are part of the program, and ends with the paper-shaped
+    /// table beside the paper's own, its claims with their tests, and what LoRA and 8-bit save.
+    /// Killed at any moment, the same command continues; what is finished and unchanged is verified
+    /// and used again, and gives the same report.
+    ///
+    /// --study paper regenerates the printed table with its audit, beside every row whose weights
+    /// are here. Without models, everything that needs none is made in seconds: the printed table,
+    /// which counts its digits can mean, the claims about it, other people's figures, and what each
     /// published rule reads in the same reply. With --models, each row named there is asked the
     /// exam (continued if it was interrupted), and every cell gets a verdict: reproduced, differs,
     /// not comparable, not run.

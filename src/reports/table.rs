@@ -31,6 +31,21 @@ impl TextTable {
         self.rows.is_empty()
     }
 
+    /// Returns the headings.
+    pub fn heads(&self) -> &[String] {
+        &self.heads
+    }
+
+    /// Returns how many columns, from the left, are words.
+    pub fn words(&self) -> usize {
+        self.words
+    }
+
+    /// Returns the cells, row by row; a row may lack cells at its end.
+    pub fn rows(&self) -> &[Vec<String>] {
+        &self.rows
+    }
+
     /// Returns the table for a terminal, ending in a line feed.
     pub fn text(&self) -> String {
         self.draw(TERMINAL, |cell| cell.to_owned())

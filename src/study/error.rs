@@ -5,8 +5,14 @@ use std::{io, path::PathBuf};
 use thiserror::Error;
 
 use crate::{
-    eval::EvalError, exam::ExamError, models::ModelError, protocol::ProtocolError,
-    reports::ReportError, store::StoreError,
+    claims::runs::GateError,
+    eval::EvalError,
+    exam::ExamError,
+    models::ModelError,
+    protocol::ProtocolError,
+    reports::ReportError,
+    store::StoreError,
+    train::{RecipeError, TrainError},
 };
 
 /// Why a study was not done.
@@ -86,6 +92,44 @@ pub enum StudyError {
         protocol: String,
         /// Why.
         source: EvalError,
+    },
+    /// A study's file, or one beside it, is not of its form.
+    #[error("`{path}`: {problem}")]
+    Definition {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A file is no record of a study.
+    #[error("`{path}` is no record of a study: {problem}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The study has no row or size of this name.
+    #[error("the study has no row and no size `{name}`; its rows are {known}")]
+    NoSuchRow {
+        /// As given.
+        name: String,
+        /// The rows there are.
+        known: String,
+    },
+    /// Two studies cannot be held against each other.
+    #[error(transparent)]
+    Gate(GateError),
+    /// A recipe cannot be read.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// A row was not trained to its end; the same call goes on from its newest checkpoint.
+    #[error("training of row `{row}`")]
+    Train {
+        /// The row.
+        row: String,
+        /// Why.
+        source: TrainError,
     },
     /// A run directory cannot be read.
     #[error(transparent)]

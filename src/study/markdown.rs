@@ -19,7 +19,7 @@ pub(super) fn markdown(study: &Reproduction) -> String {
     let downloads = tables::downloads(study);
     if !downloads.is_empty() {
         page += "\n## What to download\n\nNames on huggingface.co. `medharness reproduce \
-                 --write-models-template FILE` writes a file to name them in.\n\n";
+                 --study paper --write-models-template FILE` writes a file to name them in.\n\n";
         page += &downloads.markdown();
     }
     page += "\n## Audit\n\n";

@@ -8,6 +8,8 @@
 //! | printed and measured side by side, each cell with a verdict | [`Reproduction`] |
 //! | the same as text, Markdown, CSV, JSON, HTML | [`text()`], [`write()`] |
 //!
+//! | the same study in miniature, trained and asked here | [`mini`] |
+//!
 //! Without models everything that needs none is made, and every row says what to download. What is
 //! written depends on the runs alone: no time stamp, no path, no machine.
 
@@ -16,6 +18,7 @@ mod comparison;
 mod error;
 mod extractors;
 mod mapping;
+pub mod mini;
 mod reproduction;
 mod rows;
 mod weights;
@@ -23,6 +26,7 @@ mod weights;
 mod html;
 mod json;
 mod markdown;
+mod pages;
 mod tables;
 mod text;
 mod write;

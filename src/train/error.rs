@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::{Defect, RecipeError};
 use crate::{
-    corpus::EncodingError,
+    corpus::{EncodingError, OverlapError, RowError},
+    exam::ExamError,
     llama::{CheckpointError, NetworkError, tokenizer::TokenizerError},
     lora::LoraError,
     store::StoreError,
@@ -90,6 +91,26 @@ pub enum TrainError {
         /// In what they differ.
         differences: Vec<String>,
     },
+    /// The recipe's sequences do not fit the model.
+    #[error("text.max_length is {asked}, the model's context {limit}")]
+    Context {
+        /// Longest sequence of the recipe, in tokens.
+        asked: usize,
+        /// What the model holds.
+        limit: usize,
+    },
+    /// The adapter has nothing to be put on.
+    #[error("no module of the model matches lora.targets")]
+    NoTarget,
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Rows(#[from] RowError),
+    /// An exam that the rows are held against cannot be read.
+    #[error(transparent)]
+    Exam(#[from] ExamError),
+    /// Exam questions stand in the rows.
+    #[error(transparent)]
+    Overlap(#[from] OverlapError),
     /// The tensor library failed.
     #[error("tensor operation")]
     Tensor(#[from] candle_core::Error),

@@ -15,6 +15,12 @@ pub fn peak_memory() -> Option<u64> {
     field(&read("/proc/self/status")?, "VmHWM:")
 }
 
+/// Begins [`peak_memory`] anew from what the process holds now; returns whether the system can.
+pub fn restart_peak_memory() -> bool {
+    // 5 resets VmHWM: proc_pid_clear_refs(5).
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// Returns the memory that this process can still have, in bytes; `None` where the system does not
 /// say.
 pub fn available_memory() -> Option<u64> {

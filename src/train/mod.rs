@@ -21,6 +21,7 @@ mod micro_batch;
 mod optimizer;
 mod order;
 mod plan;
+mod prepare;
 mod recipe;
 mod report;
 mod schedule;
@@ -39,11 +40,12 @@ pub use estimate::{Estimate, Trainable, estimate, trainable};
 pub use gradient::{Gradients, Recompute, accumulate, loss};
 pub use journal::{Event, METRICS};
 pub use lineage::{ExamOverlap, LINEAGE, Lineage};
-pub use memory::{available_memory, peak_memory};
+pub use memory::{available_memory, peak_memory, restart_peak_memory};
 pub use micro_batch::{Item, MicroBatch, Padding};
 pub use optimizer::Optimizer;
 pub use order::{Era, Sampler, Split, Validation};
 pub use plan::{Normalisation, Plan, Remainder, Window};
+pub use prepare::{MODEL_FILES, Prepared, Request};
 pub use recipe::{
     BaseFormat, Batching, Data, Difference, End, Lora, OnBadStep, Optimization, OptimizerKind,
     Rate, Recipe, RecipeError, Run, Text, Weights,

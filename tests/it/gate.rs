@@ -6,7 +6,7 @@ use std::{
 };
 
 use medharness::{
-    claims::runs::{GateError, GateSettings, Outcomes, Tolerance, gate},
+    claims::runs::{Fails, GateError, GateSettings, Outcomes, Tolerance, gate},
     eval::Choice,
     stats::{Generator, Seed},
 };
@@ -21,7 +21,14 @@ use crate::{
 
 fn settings(margin: f64) -> GateSettings {
     let margin = Tolerance::new(margin).expect("a margin");
-    GateSettings { margin, alpha: 0.05, exact: false, any_version: false, seed: Seed(0) }
+    GateSettings {
+        margin,
+        alpha: 0.05,
+        fails: Fails::OnLoss,
+        exact: false,
+        any_version: false,
+        seed: Seed(0),
+    }
 }
 
 fn passes(a: &str, b: &str, margin: f64) -> bool {
@@ -68,6 +75,22 @@ fn exact_fails_on_any_other_answer() {
     for other in ["bb?!", "++?!", "+c?!", "+bb!", "+b??"] {
         assert!(!decide("+b?!", other), "{other}");
     }
+}
+
+/// Six against none has p 0.03125, five 0.0625.
+#[test]
+fn a_run_that_must_repeat_fails_on_gains_and_on_what_is_read() {
+    let repeat = GateSettings { fails: Fails::OnAnyMove, ..settings(0.0) };
+    let decide = |a: &str, b: &str| gate(&outcomes(a), &outcomes(b), &repeat).unwrap();
+    let some = |text: &str, n: usize| text.repeat(n);
+    assert!(!decide(&(some("b", 6) + &some("+", 60)), &some("+", 66)).passes, "a gain");
+    assert!(decide(&(some("b", 5) + &some("+", 60)), &some("+", 65)).passes);
+    // Wrong before and after, but now a letter is read: a rule that accepts more.
+    let read = decide(&(some("?", 6) + &some("+", 60)), &(some("b", 6) + &some("+", 60)));
+    assert!(!read.passes && read.failures[0].part == "read", "{:?}", read.failures);
+    assert!(read.failures[0].reason.contains("of 66 replies, of 60 before"), "{:?}", read.failures);
+    assert!(decide(&(some("?", 5) + &some("+", 60)), &(some("b", 5) + &some("+", 60))).passes);
+    assert!(passes(&(some("?", 6) + &some("+", 60)), &(some("b", 6) + &some("+", 60)), 0.0));
 }
 
 #[test]

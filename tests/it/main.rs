@@ -52,6 +52,8 @@ mod lora_branch;
 mod lora_commands;
 mod lora_merge;
 mod lora_networks;
+mod mini_gate;
+mod mini_study;
 mod miniature;
 mod miniature_build;
 mod overlap;

@@ -13,7 +13,7 @@ use crate::{
 
 fn reproduce(out: &Path) -> assert_cmd::Command {
     let mut command = medharness();
-    command.args(["reproduce", "--no-progress", "--out"]).arg(out);
+    command.args(["reproduce", "--study", "paper", "--no-progress", "--out"]).arg(out);
     command
 }
 
@@ -125,7 +125,7 @@ fn the_template_is_read_back_with_no_row_and_never_overwrites() {
     let file = folder.path().join("models.toml");
     let template = || {
         let mut command = medharness();
-        command.args(["reproduce", "--write-models-template"]).arg(&file);
+        command.args(["reproduce", "--study", "paper", "--write-models-template"]).arg(&file);
         command
     };
     template().assert().success();

@@ -5,9 +5,13 @@
 //! two-sided and only a loss fails, so a gate between two runs that differ by chance alone fails
 //! at most a share alpha of the time: alpha / 2 for the whole, alpha / 2 for the steps.
 //!
+//! [`Fails::OnAnyMove`] fails on a gain too, and on replies that are read where they were not: for
+//! a run that must repeat. The share of failures by chance is then alpha for the whole, alpha for the
+//! steps, alpha for what is read.
+//!
 //! What the gate could not have seen is part of its result.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 use thiserror::Error;
@@ -19,7 +23,7 @@ use super::{
         question_differences,
     },
 };
-use crate::stats::{Margin, Seed, StatsError};
+use crate::stats::{Margin, PairedCounts, Seed, StatsError};
 
 /// A loss that is accepted: at least 0, less than 1, not percent.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
@@ -48,10 +52,22 @@ impl Tolerance {
 
     /// Whether `lost - gained` of `questions` is more than accepted. Counts decide; the rounding
     /// of `margin * questions` must not.
-    fn is_exceeded(self, part: &PartComparison) -> bool {
-        let net = part.lost as f64 - part.gained as f64;
-        net > self.0 * part.questions as f64 + 1e-9
+    fn is_exceeded(self, [lost, gained]: [usize; 2], questions: usize, fails: Fails) -> bool {
+        let net = lost as f64 - gained as f64;
+        let net = if fails == Fails::OnAnyMove { net.abs() } else { net };
+        net > self.0 * questions as f64 + 1e-9
     }
+}
+
+/// What a gate fails on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fails {
+    /// A loss: for a model that may improve.
+    OnLoss,
+    /// A loss, a gain, or more or fewer replies out of which an option is read: for a run that must
+    /// repeat, such as the same model under a changed harness.
+    OnAnyMove,
 }
 
 /// How strict a gate is.
@@ -61,6 +77,8 @@ pub struct GateSettings {
     pub margin: Tolerance,
     /// How often a change by chance alone may fail: above 0, at most [`GateSettings::MOST_ALPHA`].
     pub alpha: f64,
+    /// What fails.
+    pub fails: Fails,
     /// Whether any question that is answered otherwise fails.
     pub exact: bool,
     /// Whether runs of different versions of this program are compared.
@@ -115,6 +133,9 @@ pub enum GateError {
     Stats(#[from] StatsError),
 }
 
+/// The part of a failure that is about reading, not about being right.
+pub const READ: &str = "read";
+
 /// What a gate decided.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gate {
@@ -122,6 +143,8 @@ pub struct Gate {
     pub passes: bool,
     /// Why not; empty if it passes.
     pub failures: Vec<Failure>,
+    /// What fails.
+    pub fails: Fails,
     /// Loss of accuracy that was accepted.
     pub margin: Tolerance,
     /// Whether any other answer fails.
@@ -183,11 +206,15 @@ pub fn gate(
             return Err(GateError::NotComparable { differences: vec![error.to_string()] });
         }
     };
-    let failures = failures(&comparison, settings);
+    let mut failures = failures(&comparison, settings);
+    if settings.fails == Fails::OnAnyMove {
+        failures.extend(moved_reading(baseline, run, settings)?);
+    }
     let (underpowered, power) = power(comparison.whole(), settings);
     Ok(Gate {
         passes: failures.is_empty(),
         failures,
+        fails: settings.fails,
         margin: settings.margin,
         exact: settings.exact,
         underpowered,
@@ -200,7 +227,11 @@ fn failures(comparison: &Comparison, settings: &GateSettings) -> Vec<Failure> {
     let mut failures: Vec<Failure> = comparison
         .parts
         .iter()
-        .filter(|part| settings.margin.is_exceeded(part) && part.p_adjusted < settings.alpha)
+        .filter(|part| {
+            let net = [part.lost, part.gained];
+            settings.margin.is_exceeded(net, part.questions, settings.fails)
+                && part.p_adjusted < settings.alpha
+        })
         .map(|part| Failure {
             part: part.name.clone(),
             reason: format!(
@@ -222,6 +253,37 @@ fn failures(comparison: &Comparison, settings: &GateSettings) -> Vec<Failure> {
         });
     }
     failures
+}
+
+/// Why the share of replies out of which an option is read fails, `None` if it does not. The
+/// questions are the same: that was checked before.
+fn moved_reading(
+    baseline: &Outcomes,
+    run: &Outcomes,
+    settings: &GateSettings,
+) -> Result<Option<Failure>, StatsError> {
+    let after: BTreeMap<_, bool> =
+        run.items.iter().map(|item| (&item.id, item.letter.is_some())).collect();
+    let pairs = baseline
+        .items
+        .iter()
+        .filter_map(|item| Some((item.letter.is_some(), *after.get(&item.id)?)));
+    let (before, after): (Vec<bool>, Vec<bool>) = pairs.unzip();
+    let counts = PairedCounts::from_outcomes(&before, &after)?;
+    let (lost, gained) = (counts.first_only(), counts.second_only());
+    let p = counts.mcnemar();
+    let n = counts.total();
+    if !settings.margin.is_exceeded([lost, gained], n, settings.fails) || p >= settings.alpha {
+        return Ok(None);
+    }
+    let (had, has) = (counts.both() + lost, counts.both() + gained);
+    Ok(Some(Failure {
+        part: READ.into(),
+        reason: format!(
+            "an option is read out of {has} of {n} replies, of {had} before ({lost} lost, {gained} gained, p = {})",
+            p_value(p)
+        ),
+    }))
 }
 
 /// Prints a p value with two significant digits.

@@ -10,5 +10,5 @@ mod outcomes;
 pub use compare::{
     CompareError, Comparison, Flip, FlipKind, PartComparison, Settings, Side, Verdict, compare,
 };
-pub use gate::{Failure, Gate, GateError, GateSettings, Tolerance, gate};
+pub use gate::{Fails, Failure, Gate, GateError, GateSettings, READ, Tolerance, gate};
 pub use outcomes::{ExamKey, Item, Outcomes, OutcomesError};

@@ -2,11 +2,11 @@
 
 use std::{fmt::Write as _, io::IsTerminal};
 
-use super::{CommandError, Context, inputs::Inputs};
+use super::{CommandError, Context};
 use crate::{
     corpus::IGNORED,
     llama::tokenizer::{Special, Tokenizer},
-    train::{Counts, Item, Padding, Recipe},
+    train::{Counts, Item, Padding, Prepared, Recipe},
 };
 
 /// Examples shown.
@@ -15,7 +15,7 @@ const SHOWN: usize = 3;
 /// Prints the training in words and numbers.
 pub(super) fn print(
     recipe: &Recipe,
-    inputs: &Inputs,
+    inputs: &Prepared,
     context: &mut Context<'_>,
 ) -> Result<(), CommandError> {
     let mut text = format!("{}: {}\n\n", recipe.name, recipe.about);
@@ -89,7 +89,7 @@ pub(super) fn print(
 }
 
 /// Tokens of an epoch as the reference's collator pads them, in the order of the first epoch.
-fn padded(recipe: &Recipe, inputs: &Inputs) -> usize {
+fn padded(recipe: &Recipe, inputs: &Prepared) -> usize {
     let lengths = inputs.dataset.lengths();
     let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
     let sampler = inputs.dataset.sampler(&recipe.data, rows_of_update);

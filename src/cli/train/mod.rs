@@ -1,20 +1,19 @@
 //! `medharness train`: fine-tune a checkpoint as a recipe says.
 
 mod dry_run;
-mod inputs;
 mod watch;
 
 use std::path::{Path, PathBuf};
 
-use super::{CommandError, Context, note::note};
+use super::{CommandError, Context, fetch::fetched, note::note};
 use crate::{
-    store::{StoreError, write_whole},
+    models::hub::{HubSpec, Parts},
+    store::StoreError,
     train::{
-        Cost, Ending, LINEAGE, Lineage, Outcome, Recipe, Session, TrainError, available_memory,
-        loss_curve, peak_memory, report,
+        Ending, LINEAGE, Outcome, Prepared, Recipe, Request, Session, TrainError, available_memory,
+        peak_memory,
     },
 };
-use inputs::Inputs;
 use watch::Bar;
 
 /// Arguments of the command.
@@ -68,12 +67,12 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     if args.max_steps.is_some() {
         recipe.schedule.max_steps = args.max_steps;
     }
-    let inputs = Inputs::read(args, &recipe, context.progress)?;
+    let prepared = prepare(args, &recipe, context.progress)?;
     if args.dry_run {
-        return dry_run::print(&recipe, &inputs, context);
+        return dry_run::print(&recipe, &prepared, context);
     }
     let out = args.out.as_deref().expect("required unless it is a dry run");
-    let need = inputs.estimate.total();
+    let need = prepared.estimate.total();
     if let Some(free) = available_memory()
         && need > free
         && !args.ignore_memory
@@ -84,9 +83,8 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
             "set weights.recompute, a narrower weights.base or a smaller batch.micro in the recipe",
         ));
     }
-    let network = inputs.network(&recipe)?;
-    let lineage = &inputs.lineage;
-    let session = Session::open(out, lineage, &recipe, &inputs.dataset, &network);
+    let network = prepared.network().map_err(CommandError::input)?;
+    let session = Session::open(out, &prepared.lineage, &recipe, &prepared.dataset, &network);
     let session = session.map_err(|error| failed(error, out))?;
     if session.progress().step > 0 {
         note(format_args!("continuing after update {}", session.progress().step));
@@ -100,11 +98,8 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         return Err(CommandError::interrupted(text)
             .with_hint("the same command continues from its checkpoint"));
     }
-    if recipe.lora.is_none() {
-        inputs.write_model_files(out)?;
-    }
-    let cost = Cost { trained: inputs.trained, mem_estimate: need, mem_peak: peak_memory() };
-    write_reports(out, lineage, &outcome, cost).map_err(|error| failed(error, out))?;
+    let written = prepared.write_beside(out, &outcome, peak_memory());
+    written.map_err(|error| failed(error, out))?;
     let Outcome { progress, .. } = &outcome;
     let best = progress.best.map(|best| format!(", best validation loss {:.4}", best.loss));
     writeln!(
@@ -118,15 +113,35 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-fn write_reports(
-    out: &Path,
-    lineage: &Lineage,
-    outcome: &Outcome,
-    cost: Cost,
-) -> Result<(), TrainError> {
-    write_whole(&out.join("loss.svg"), loss_curve(&outcome.events).as_bytes())?;
-    write_whole(&out.join("train_report.md"), report(lineage, outcome, cost)?.as_bytes())?;
-    Ok(())
+/// Reads everything the training needs; a model on the hub is fetched.
+fn prepare(args: &Args, recipe: &Recipe, progress: bool) -> Result<Prepared, CommandError> {
+    let (folder, name) = match HubSpec::is_meant(&args.model) {
+        true => {
+            let found = fetched(&args.model, Parts::All, progress)?;
+            (found.dir, found.repository)
+        }
+        false => (PathBuf::from(&args.model), args.model.clone()),
+    };
+    let request = Request {
+        recipe,
+        base: &folder,
+        base_name: &name,
+        data: &args.data,
+        exams: &args.exam,
+        allow_overlap: args.allow_overlap,
+    };
+    let prepared = Prepared::read(&request).map_err(|error| match error {
+        TrainError::Overlap(error) => CommandError::check(error)
+            .with_hint("take them out (`medharness corpus overlap`), or --allow-overlap"),
+        error @ TrainError::Context { .. } => {
+            CommandError::input(error).with_hint("lower it in the recipe")
+        }
+        error => CommandError::input(error),
+    })?;
+    for remark in &prepared.notes {
+        note(format_args!("note: {remark}"));
+    }
+    Ok(prepared)
 }
 
 /// Who can repair it, and how.

@@ -1,15 +1,10 @@
-//! `medharness reproduce`: the printed table beside what can be measured, with its audit.
+//! `medharness reproduce --study paper`: the printed table beside what can be measured, with its audit.
 
-use std::{
-    fs,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    sync::atomic::Ordering,
-};
+use std::{fs, ops::ControlFlow, path::Path, sync::atomic::Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CommandError, Context, eval::stop_on_interrupt, note::note};
+use super::{Args, CommandError, Context, failed, note, stop_on_interrupt};
 use crate::{
     claims::Table,
     exam::Exam,
@@ -18,57 +13,21 @@ use crate::{
     study::{self, Mapping, Plan, Reproduction, RowProgress, StudyError, Weights},
 };
 
-/// Arguments of the command.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Which study
-    #[arg(long, value_enum, default_value = "paper")]
-    pub study: Study,
-    /// Rows of the table with their models; see --write-models-template
-    #[arg(long, value_name = "FILE")]
-    pub models: Option<PathBuf>,
-    /// The exam to ask them
-    #[arg(long, value_name = "PATH")]
-    pub exam: Option<PathBuf>,
-    /// A protocol to ask under, by id or file; may be given several times
-    #[arg(long, value_name = "ID", default_values = ["paper-2023-04", "strict-v1"])]
-    pub protocol: Vec<String>,
-    /// Where run directories go
-    #[arg(long, value_name = "DIR", default_value = "runs/paper")]
-    pub runs: PathBuf,
-    /// Seed of every run
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub seed: u64,
-    /// Where the report goes: index.html, report.md, table.csv, report.json
-    #[arg(long, value_name = "DIR", default_value = "reports/paper")]
-    pub out: PathBuf,
-    /// Write a models file to fill in, with the names the authors published, and stop
-    #[arg(long, value_name = "FILE")]
-    pub write_models_template: Option<PathBuf>,
-}
+/// Protocols asked under where none is named.
+const PROTOCOLS: [&str; 2] = ["paper-2023-04", "strict-v1"];
 
-/// A study that can be reproduced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Study {
-    /// The accuracy table of arXiv 2304.08247
-    Paper,
-}
-
-/// Runs the command.
-///
-/// # Errors
-///
-/// Exit code 2 for bad input, 3 if a model fails, 130 if it was interrupted.
+/// Runs the study.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
-    let Study::Paper = args.study;
     let table = Table::paper();
     if let Some(path) = &args.write_models_template {
         return write_template(path, &table, context);
     }
-    let protocols = args
-        .protocol
-        .iter()
-        .map(|id| Protocol::find(id))
+    let named = args.protocol.iter().map(String::as_str);
+    let ids: Vec<&str> =
+        if args.protocol.is_empty() { PROTOCOLS.to_vec() } else { named.collect() };
+    let protocols = ids
+        .into_iter()
+        .map(Protocol::find)
         .collect::<Result<Vec<_>, _>>()
         .map_err(CommandError::input)?;
     if let Some(twice) = repeated(&protocols) {
@@ -80,8 +39,9 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     };
     let runs = run_models(args, &mapping, &protocols, context)?;
     let study = Reproduction::of_paper(protocols, &runs);
-    let page = study::write(&study, &args.out).map_err(failed)?;
-    let runs_page = study::write_runs(&study, runs, &args.out).map_err(failed)?;
+    let out = args.out.as_deref().unwrap_or(Path::new("reports/paper"));
+    let page = study::write(&study, out).map_err(failed)?;
+    let runs_page = study::write_runs(&study, runs, out).map_err(failed)?;
     context.out.write_all(study::text(&study, &page).as_bytes())?;
     match runs_page {
         Some(page) => Ok(writeln!(context.out, "runs      {}", page.display())?),
@@ -117,7 +77,8 @@ fn run_models(
         let findings = exam.findings.len();
         note(format_args!("{findings} finding(s) in the exam; see `medharness exam check {path}`"));
     }
-    let plan = Plan { mapping, exam: &exam, protocols, folder: &args.runs, seed: Seed(args.seed) };
+    let folder = args.runs.as_deref().unwrap_or(Path::new("runs/paper"));
+    let plan = Plan { mapping, exam: &exam, protocols, folder, seed: Seed(args.seed) };
     let stopped = stop_on_interrupt()?;
     let bar = bar(context.progress);
     let runs = study::run_rows(&plan, &mut |progress| {
@@ -168,13 +129,4 @@ fn show(bar: &ProgressBar, progress: &RowProgress<'_>) {
         bar.reset_eta();
     }
     bar.set_position(run.answered as u64);
-}
-
-fn failed(error: StudyError) -> CommandError {
-    match error {
-        StudyError::Eval { .. } => CommandError::internal(error)
-            .with_hint("what was answered is kept; the same command continues"),
-        StudyError::Report(_) => CommandError::internal(error),
-        error => CommandError::input(error),
-    }
 }

@@ -1,0 +1,166 @@
+//! The whole study: every row trained and asked, in the order of the table.
+//!
+//! | below the runs' folder | what |
+//! |---|---|
+//! | `seed-N/trained/ROW/` | the training: weights, checkpoints, metrics, lineage |
+//! | `seed-N/trained/ROW.json` | what it cost, and the digest of each of its files |
+//! | `seed-N/ROW/PROTOCOL/` | the run directory under a protocol |
+//! | `seed-N/ROW/vignettes/` | that of the set apart, under the headline's protocol |
+//! | `record.json` | what came of it all: the [`Record`], written last |
+//!
+//! Killed at any moment and called again, it goes on where it was; what is finished and unchanged is
+//! used again.
+
+use std::path::Path;
+
+use super::{
+    ExamRecord, Method, Record, RowDefinition, RowRecord, RunRecord, SeedRecord, Study,
+    ask::{Asked, Asking},
+    train::Training,
+    watch::Watch,
+};
+use crate::{
+    claims::runs::Outcomes,
+    models::{self, OpenOptions, Opened},
+    protocol::Protocol,
+    store::{Machine, ProtocolIdentity, RunLock},
+    study::StudyError,
+};
+
+/// Where and how often.
+#[derive(Debug, Clone, Copy)]
+pub struct Options<'a> {
+    /// The folder of trainings and runs.
+    pub runs: &'a Path,
+    /// Each row is made once with each.
+    pub seeds: &'a [u64],
+    /// Ids or sizes of the rows to make; empty for all.
+    pub only: &'a [String],
+}
+
+/// Makes every row that is asked for; `None` if `watch` stopped it, and the same call continues.
+///
+/// # Errors
+///
+/// [`StudyError`] with the row; what was made before it is kept.
+pub fn run(
+    study: &Study,
+    options: &Options<'_>,
+    watch: &mut dyn Watch,
+) -> Result<Option<Record>, StudyError> {
+    let rows = chosen(study, options.only)?;
+    std::fs::create_dir_all(options.runs).map_err(|source| StudyError::File {
+        what: "create",
+        path: options.runs.to_owned(),
+        source,
+    })?;
+    let _lock = RunLock::take(options.runs)?;
+    let mut exams = vec![ExamRecord::of(&study.exam, &study.taught)];
+    exams.extend(study.vignettes.iter().map(|exam| ExamRecord::of(exam, &[].into())));
+    let mut record = Record::new(study.title.clone(), study.about.clone(), exams);
+    record.protocols = study.protocols.iter().map(identity).collect();
+    let machine = Machine::this();
+    record.machine = format!("{}, {} threads", machine.cpu, machine.threads);
+    for row in rows {
+        let mut seeds = Vec::with_capacity(options.seeds.len());
+        for seed in options.seeds {
+            let place = options.runs.join(format!("seed-{seed}"));
+            let Some(made) = make(study, row, *seed, &place, &mut record, watch)? else {
+                return Ok(None);
+            };
+            seeds.push(made);
+        }
+        let RowDefinition { id, label, size, family, method, mirrors, .. } = row.clone();
+        record.rows.push(RowRecord { id, label, size, family, method, mirrors, seeds });
+    }
+    record.write(&options.runs.join(Record::FILE))?;
+    Ok(Some(record))
+}
+
+fn identity(protocol: &Protocol) -> ProtocolIdentity {
+    ProtocolIdentity { id: protocol.id.clone(), sha256: protocol.sha256().to_owned() }
+}
+
+/// The rows of these ids and sizes; an unknown one is refused.
+fn chosen<'a>(study: &'a Study, only: &[String]) -> Result<Vec<&'a RowDefinition>, StudyError> {
+    let is = |row: &RowDefinition, name: &String| row.id == *name || row.size == *name;
+    if let Some(name) = only.iter().find(|name| !study.rows.iter().any(|row| is(row, name))) {
+        let known = study.rows.iter().map(|row| &*row.id).collect::<Vec<_>>().join(", ");
+        return Err(StudyError::NoSuchRow { name: name.clone(), known });
+    }
+    let wanted = |row: &&RowDefinition| only.is_empty() || only.iter().any(|name| is(row, name));
+    Ok(study.rows.iter().filter(wanted).collect())
+}
+
+/// Trains a row with a seed and asks it everything.
+fn make(
+    study: &Study,
+    row: &RowDefinition,
+    seed: u64,
+    place: &Path,
+    record: &mut Record,
+    watch: &mut dyn Watch,
+) -> Result<Option<SeedRecord>, StudyError> {
+    let trained = place.join("trained").join(&row.id);
+    let base = study.folder.join(&row.base);
+    let training = match (study.recipe(row, seed)?, &row.data) {
+        (Some(recipe), Some(data)) => {
+            let training = Training {
+                row: &row.id,
+                recipe: &recipe,
+                base: &base,
+                base_name: &row.base,
+                data: &study.folder.join(data),
+                exams: &study.exam_files,
+                out: &trained,
+            };
+            let Some(training) = training.run(watch)? else { return Ok(None) };
+            Some(training)
+        }
+        _ => None,
+    };
+    let mut opened = open(row, &base, &trained)?;
+    record.kernel_set = opened.model.kernel_set().to_owned();
+    let headline = study.protocols.first().expect("a study has a protocol");
+    let asks = study.protocols.iter().map(|protocol| (&study.exam, protocol, &*protocol.id));
+    let apart = study.vignettes.iter().map(|exam| (exam, headline, "vignettes"));
+    let mut runs = Vec::new();
+    for (place_in_record, (exam, protocol, name)) in asks.chain(apart).enumerate() {
+        let out = place.join(&row.id).join(name);
+        let asking = Asking { row: &row.id, exam, protocol, seed, out: &out };
+        let Some(asked) = asking.run(&mut opened, watch)? else { return Ok(None) };
+        let exam = &record.exams[usize::from(place_in_record >= study.protocols.len())];
+        runs.push(run_record(exam, protocol, &asked));
+    }
+    Ok(Some(SeedRecord { seed, training, runs }))
+}
+
+fn run_record(exam: &ExamRecord, protocol: &Protocol, asked: &Asked) -> RunRecord {
+    let outcomes = Outcomes::of(&asked.run);
+    RunRecord {
+        exam: exam.name.clone(),
+        protocol: protocol.id.clone(),
+        outcomes: exam.encode(&outcomes),
+        run_id: outcomes.run_id,
+        model: outcomes.model,
+        wall_s: asked.wall_s,
+        mem_peak: asked.mem_peak,
+    }
+}
+
+/// Opens what a row is asked with: the base, the trained weights, or the base with the adapter.
+pub(in crate::study) fn open(
+    row: &RowDefinition,
+    base: &Path,
+    trained: &Path,
+) -> Result<Opened, StudyError> {
+    let adapter = trained.display().to_string();
+    let (spec, adapter) = match row.method {
+        Method::Base => (base, None),
+        Method::Full => (trained, None),
+        Method::Lora | Method::Lora8bit => (base, Some(&*adapter)),
+    };
+    let options = OpenOptions { exam: None, format: row.dtype, adapter };
+    models::open(&spec.display().to_string(), &options)
+        .map_err(|source| StudyError::Model { row: row.id.clone(), source })
+}
