@@ -179,7 +179,7 @@ fn sections(record: &Record) -> Result<Vec<Section>, StudyError> {
             "As measured when each stage was made on {}, kernels {}: {total_s:.0} s in all{memory}.",
             record.machine, record.kernel_set
         )],
-        tables: vec![(String::new(), tables::stages(record))],
+        tables: vec![(String::new(), tables::stage_table(record))],
         plot: None,
     });
     Ok(sections)
@@ -266,14 +266,9 @@ fn asked(record: &Record) -> impl Iterator<Item = (&super::ExamRecord, &str)> {
 fn stages_csv(record: &Record) -> Result<String, ReportError> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     writer.write_record(["row", "seed", "stage", "wall_s", "mem_peak_bytes"])?;
-    let mut lines = Vec::new();
-    tables::for_each_stage(record, &mut |row, seed, stage, wall_s, mem_peak| {
+    for tables::Stage { row, seed, name, wall_s, mem_peak } in tables::stages(record) {
         let memory = mem_peak.map_or_else(String::new, |bytes| bytes.to_string());
-        let seed = seed.to_string();
-        lines.push([row.to_owned(), seed, stage.to_owned(), format!("{wall_s:.2}"), memory]);
-    });
-    for line in lines {
-        writer.write_record(line)?;
+        writer.write_record([row, &seed.to_string(), &name, &format!("{wall_s:.2}"), &memory])?;
     }
     finish(writer)
 }

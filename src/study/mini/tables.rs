@@ -252,39 +252,46 @@ pub(super) fn targets(record: &Record, protocol: &str) -> TextTable {
 }
 
 /// Time and memory of every stage.
-pub(super) fn stages(record: &Record) -> TextTable {
+pub(super) fn stage_table(record: &Record) -> TextTable {
     let mut table = TextTable::new(&["row", "seed", "stage"], &["time", "largest memory"]);
-    for_each_stage(record, &mut |row, seed, stage, wall_s, mem_peak| {
+    for Stage { row, seed, name, wall_s, mem_peak } in stages(record) {
         let memory = mem_peak.map_or_else(|| format::NONE.into(), mib);
-        table.row([row.to_owned(), seed.to_string(), stage.to_owned(), seconds(wall_s), memory]);
-    });
+        table.row([row.to_owned(), seed.to_string(), name, seconds(wall_s), memory]);
+    }
     table
 }
 
-/// Calls `each` with row, seed, stage, seconds and bytes.
-pub(super) fn for_each_stage(
-    record: &Record,
-    each: &mut dyn FnMut(&str, u64, &str, f64, Option<u64>),
-) {
+/// What a stage cost.
+pub(super) struct Stage<'a> {
+    pub(super) row: &'a str,
+    pub(super) seed: u64,
+    pub(super) name: String,
+    pub(super) wall_s: f64,
+    pub(super) mem_peak: Option<u64>,
+}
+
+/// Every stage, in the order of the rows.
+pub(super) fn stages(record: &Record) -> Vec<Stage<'_>> {
+    let mut stages = Vec::new();
     for row in &record.rows {
         for seed in &row.seeds {
+            let mut push = |name, wall_s, mem_peak| {
+                stages.push(Stage { row: &row.id, seed: seed.seed, name, wall_s, mem_peak });
+            };
             if let Some(training) = &seed.training {
-                each(&row.id, seed.seed, "training", training.wall_s, training.mem_peak);
+                push("training".to_owned(), training.wall_s, training.mem_peak);
             }
             for run in &seed.runs {
-                let stage = format!("{}, {}", run.exam, run.protocol);
-                each(&row.id, seed.seed, &stage, run.wall_s, run.mem_peak);
+                push(format!("{}, {}", run.exam, run.protocol), run.wall_s, run.mem_peak);
             }
         }
     }
+    stages
 }
 
 /// Time of all stages together, in seconds, and the largest memory of any, in bytes.
 pub(super) fn cost(record: &Record) -> (f64, Option<u64>) {
-    let (mut total_s, mut largest) = (0.0, None);
-    for_each_stage(record, &mut |_, _, _, wall_s, mem_peak| {
-        total_s += wall_s;
-        largest = largest.max(mem_peak);
-    });
-    (total_s, largest)
+    let stages = stages(record);
+    let largest = stages.iter().filter_map(|stage| stage.mem_peak).max();
+    (stages.iter().map(|stage| stage.wall_s).sum(), largest)
 }
