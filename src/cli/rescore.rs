@@ -322,10 +322,15 @@ fn bounds(page: &mut Page, rescoring: &Rescoring) {
             let [low, high] = rule.bounds.as_ref()?;
             let between = format!("{} to {} of {}", low.successes, high.successes, low.trials);
             let percent = format!("{:.2} to {:.2}", 100.0 * low.value, 100.0 * high.value);
-            let reasons = rule.unparsed_by_reason.iter().map(|(name, n)| format!("{name} {n}"));
-            let missing = rule.counts.map_or(0, |counts| counts.missing);
-            let missing = (missing > 0).then(|| format!("missing {missing}"));
-            let why: Vec<_> = reasons.chain(missing).collect();
+            let Counts { unparsed, missing, .. } = rule.counts.unwrap_or_default();
+            // Reasons are counted over all replies, these over those with a known right letter.
+            let reasons = match &rule.unparsed_by_reason {
+                by_reason if by_reason.values().sum::<usize>() == unparsed => by_reason.clone(),
+                _ => [("unparsed".to_owned(), unparsed)].into(),
+            };
+            let missing = (missing > 0).then(|| ("missing".to_owned(), missing));
+            let why: Vec<_> =
+                reasons.into_iter().chain(missing).map(|(name, n)| format!("{name} {n}")).collect();
             (low != high).then(|| vec![rule.rule.to_string(), between, percent, why.join(", ")])
         })
         .collect();

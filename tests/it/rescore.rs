@@ -93,6 +93,25 @@ fn the_attempt_that_counts_can_be_chosen() {
     assert_eq!(rule(&first, "medalpaca")["counts"]["right"], 2);
 }
 
+/// Bounds are over answers with a known right letter, and so are the reasons beside them.
+#[test]
+fn what_bounds_are_open_for_counts_only_answers_that_are_scored() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let path = folder.path().join("answers.jsonl");
+    let line = |id: &str, gold: &str, reply: &str| {
+        format!(r#"{{"id": "{id}", "text": "{reply}", {gold}"options": ["Lung", "Liver"]}}"#)
+    };
+    let (known, unknown) = (r#""gold": "A", "#, "");
+    let answers = [
+        line("1", known, "A: Lung"),
+        line("2", known, "I do not know."),
+        line("3", unknown, "Nor do I."),
+    ];
+    fs::write(&path, answers.join("\n")).expect("written");
+    let text = transcript(&mut rescore(&[path.to_str().expect("UTF-8"), "--rule", "strict-v1"]));
+    assert!(text.contains("1 to 2 of 2") && text.contains("unparsed 1"), "{text}");
+}
+
 #[test]
 fn labels_choose_and_group() {
     let chosen =
