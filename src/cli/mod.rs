@@ -32,6 +32,7 @@ mod reproduce;
 mod rescore;
 mod score;
 mod summary;
+mod sweep;
 mod synth;
 mod tokenize;
 mod train;
@@ -77,6 +78,13 @@ pub enum Command {
     /// exam (continued if it was interrupted), and every cell gets a verdict: reproduced, differs,
     /// not comparable, not run.
     Reproduce(reproduce::Args),
+    /// Find which settings of a recipe move a row of the miniature
+    ///
+    /// Every point of a grid (learning rate, rank, adapted modules, epochs, …) is trained with every
+    /// seed and asked a validation split; the split may share no question with the exam, which is
+    /// never asked. All points are reported, with tests against the recipe's own setting. Killed at
+    /// any moment, the same command continues; what is finished and unchanged is used again.
+    Sweep(sweep::Args),
     /// Check exam files and convert them to one format
     Exam(exam::Args),
     /// Look at training rows before anything is learnt from them
@@ -218,6 +226,7 @@ impl Cli {
         Level::limit().map_err(CommandError::input)?;
         match self.command {
             Command::Reproduce(args) => reproduce::run(&args, context),
+            Command::Sweep(args) => sweep::run(&args, context),
             Command::Exam(args) => exam::run(&args, context),
             Command::Corpus(args) => corpus::run(&args, context),
             Command::Mini(args) => mini::run(&args, context),

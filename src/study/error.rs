@@ -117,6 +117,16 @@ pub enum StudyError {
         /// The rows there are.
         known: String,
     },
+    /// What recipes are compared on shares questions with an exam.
+    #[error("`{validation}` is not apart from `{exam}`: {shared}")]
+    NotApart {
+        /// The split.
+        validation: String,
+        /// The exam.
+        exam: String,
+        /// What they share.
+        shared: String,
+    },
     /// Two studies cannot be held against each other.
     #[error(transparent)]
     Gate(GateError),

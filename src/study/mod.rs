@@ -9,6 +9,7 @@
 //! | the same as text, Markdown, CSV, JSON, HTML | [`text()`], [`write()`] |
 //!
 //! | the same study in miniature, trained and asked here | [`mini`] |
+//! | which settings move a row of the miniature | [`sweep`] |
 //!
 //! Without models everything that needs none is made, and every row says what to download. What is
 //! written depends on the runs alone: no time stamp, no path, no machine.
@@ -21,6 +22,7 @@ mod mapping;
 pub mod mini;
 mod reproduction;
 mod rows;
+pub mod sweep;
 mod weights;
 
 mod html;

@@ -21,7 +21,7 @@ pub(crate) struct Place {
     folder: tempfile::TempDir,
 }
 
-fn question(id: &str, step: u8, number: usize, has_image: bool) -> Value {
+pub(crate) fn question(id: &str, step: u8, number: usize, has_image: bool) -> Value {
     let options = json!([
         { "letter": "A", "text": "red" }, { "letter": "B", "text": "blue" },
         { "letter": "C", "text": "green" }, { "letter": "D", "text": "grey" },
@@ -33,7 +33,7 @@ fn question(id: &str, step: u8, number: usize, has_image: bool) -> Value {
     })
 }
 
-fn lines(values: impl Iterator<Item = Value>) -> String {
+pub(crate) fn lines(values: impl Iterator<Item = Value>) -> String {
     values.map(|value| format!("{value}\n")).collect()
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::{CommandError, Context, eval::stop_on_interrupt, note::note};
 use crate::{study::StudyError, train::TrainError};
+pub(super) use mini::Bars;
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
@@ -103,7 +104,8 @@ impl Args {
     }
 }
 
-fn failed(error: StudyError) -> CommandError {
+/// Who can repair it.
+pub(super) fn failed(error: StudyError) -> CommandError {
     match error {
         StudyError::Train { source: TrainError::Overlap(_), .. } => CommandError::check(error),
         StudyError::Eval { .. } | StudyError::Train { .. } => CommandError::internal(error)

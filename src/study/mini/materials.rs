@@ -7,23 +7,8 @@ use std::{
 
 use crate::{store::write_whole, study::StudyError};
 
-macro_rules! files {
-    ($($name:literal),* $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../../golden/mini/", $name)))),*]
-    };
-}
-
-/// Name and bytes of each, relative to the folder.
-const FILES: &[(&str, &[u8])] = files![
-    "study.toml",
-    "exam.jsonl",
-    "exam_taught.jsonl",
-    "validation.jsonl",
-    "validation_taught.jsonl",
-    "vignettes.jsonl",
-    "meadow.jsonl",
-    "alpaca.jsonl",
-];
+/// Name and bytes of every file of `golden/mini`, relative to it: `build.rs` lists them.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/miniature.rs"));
 
 /// Name of the study's file.
 const STUDY: &str = "study.toml";

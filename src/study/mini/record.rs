@@ -243,7 +243,10 @@ pub(super) fn decode(code: char) -> Result<Option<(Outcome, Option<Letter>)>, ch
 
 impl ExamRecord {
     /// Returns what a record keeps of an exam.
-    pub(super) fn of(exam: &Exam, taught: &std::collections::BTreeMap<QuestionId, Taught>) -> Self {
+    pub(in crate::study) fn of(
+        exam: &Exam,
+        taught: &std::collections::BTreeMap<QuestionId, Taught>,
+    ) -> Self {
         let item = |question: &crate::exam::Question| ExamItem {
             step: question.step,
             taught: taught.get(&question.id).copied(),
@@ -258,7 +261,7 @@ impl ExamRecord {
     }
 
     /// Returns a character an item for the outcomes of a run.
-    pub(super) fn encode(&self, outcomes: &Outcomes) -> String {
+    pub(in crate::study) fn encode(&self, outcomes: &Outcomes) -> String {
         let found: std::collections::BTreeMap<&QuestionId, &Item> =
             outcomes.items.iter().map(|item| (&item.id, item)).collect();
         let code = |item: &ExamItem| {
@@ -278,7 +281,7 @@ impl RowRecord {
 
 impl Record {
     /// Returns a record without rows.
-    pub(super) fn new(title: String, about: String, exams: Vec<ExamRecord>) -> Self {
+    pub(in crate::study) fn new(title: String, about: String, exams: Vec<ExamRecord>) -> Self {
         Self {
             format: FORMAT.into(),
             format_version: VERSION,

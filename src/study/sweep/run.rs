@@ -1,0 +1,182 @@
+//! Every point of a grid trained, and asked the validation split; never the exam.
+
+use std::path::Path;
+
+use super::{Grid, Point};
+use crate::{
+    claims::runs::Outcomes,
+    corpus::{OverlapSearch, OverlapSettings, Row},
+    exam::{Exam, normalized},
+    protocol::Protocol,
+    store::{Machine, ProtocolIdentity, RunLock},
+    study::{
+        StudyError,
+        mini::{
+            ExamRecord, Record, RowDefinition, RowRecord, RunRecord, SeedRecord, Study, Watch,
+            ask::Asking, definition::taught, run::open, train::Training,
+        },
+    },
+};
+
+/// A grid with its points, checked, before anything is trained.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The grid.
+    pub grid: Grid,
+    /// The study it is about.
+    pub study: Study,
+    /// The row whose recipe is the centre.
+    pub row: RowDefinition,
+    /// What points are compared on.
+    pub validation: Exam,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Every point, the centre first.
+    pub points: Vec<Point>,
+}
+
+impl Sweep {
+    /// Puts a grid and its study together.
+    ///
+    /// # Errors
+    ///
+    /// [`StudyError`]: the study has no such row or the row no recipe; the grid does not fit the
+    /// recipe; [`StudyError::NotApart`] if the validation split is the exam or shares a question with it.
+    pub fn new(grid: Grid, study: Study) -> Result<Self, StudyError> {
+        let row = study.rows.iter().find(|row| row.id == grid.row).cloned();
+        let row = row.ok_or_else(|| StudyError::NoSuchRow {
+            name: grid.row.clone(),
+            known: study.rows.iter().map(|row| &*row.id).collect::<Vec<_>>().join(", "),
+        })?;
+        let Some(recipe) = study.recipe(&row, 0)? else {
+            let problem = format!("row `{}` is a base model: it has no recipe to vary", row.id);
+            return Err(StudyError::Definition { path: "grid".into(), problem });
+        };
+        let validation = Exam::load(&study.folder.join(&grid.validation))?;
+        for exam in std::iter::once(&study.exam).chain(&study.vignettes) {
+            apart(&validation, exam)?;
+        }
+        let protocol = Protocol::find(&grid.protocol)?;
+        let points = grid.points(&recipe)?;
+        Ok(Self { grid, study, row, validation, protocol, points })
+    }
+
+    /// Trains and asks every point; `None` if `watch` stopped it, and the same call continues.
+    ///
+    /// The record's rows are the points, its exam is the validation split.
+    ///
+    /// # Errors
+    ///
+    /// [`StudyError`] with the point; what was made before it is kept.
+    pub fn run(&self, runs: &Path, watch: &mut dyn Watch) -> Result<Option<Record>, StudyError> {
+        std::fs::create_dir_all(runs).map_err(|source| StudyError::File {
+            what: "create",
+            path: runs.to_owned(),
+            source,
+        })?;
+        let _lock = RunLock::take(runs)?;
+        let ways = match &self.grid.taught {
+            Some(name) => taught(&self.study.folder.join(name), &self.validation)?,
+            None => [].into(),
+        };
+        let exam = ExamRecord::of(&self.validation, &ways);
+        let mut record =
+            Record::new(format!("Sweep {}", self.grid.name), self.grid.about.clone(), vec![exam]);
+        record.protocols = vec![ProtocolIdentity {
+            id: self.protocol.id.clone(),
+            sha256: self.protocol.sha256().to_owned(),
+        }];
+        let machine = Machine::this();
+        record.machine = format!("{}, {} threads", machine.cpu, machine.threads);
+        for point in &self.points {
+            let mut seeds = Vec::new();
+            for seed in &self.grid.seeds {
+                let place = runs.join(format!("seed-{seed}"));
+                let Some(made) = self.make(point, *seed, &place, &mut record, watch)? else {
+                    return Ok(None);
+                };
+                seeds.push(made);
+            }
+            let RowDefinition { size, family, method, .. } = self.row.clone();
+            let id = point.id.clone();
+            let label = id.clone();
+            record.rows.push(RowRecord { id, label, size, family, method, mirrors: None, seeds });
+        }
+        record.write(&runs.join(Record::FILE))?;
+        Ok(Some(record))
+    }
+
+    fn make(
+        &self,
+        point: &Point,
+        seed: u64,
+        place: &Path,
+        record: &mut Record,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<SeedRecord>, StudyError> {
+        let Self { study, row, validation, protocol, .. } = self;
+        let mut recipe = point.recipe.clone();
+        recipe.data.seed = recipe.data.seed.wrapping_add(seed);
+        if let Some(lora) = &mut recipe.lora {
+            lora.seed = lora.seed.wrapping_add(seed);
+        }
+        let mut exams = study.exam_files.clone();
+        exams.push(study.folder.join(&self.grid.validation));
+        let (base, trained) = (study.folder.join(&row.base), place.join("trained").join(&point.id));
+        let data = study.folder.join(row.data.as_deref().unwrap_or_default());
+        let training = Training {
+            row: &point.id,
+            recipe: &recipe,
+            base: &base,
+            base_name: &row.base,
+            data: &data,
+            exams: &exams,
+            out: &trained,
+        };
+        let Some(training) = training.run(watch)? else { return Ok(None) };
+        let mut opened = open(row, &base, &trained)?;
+        record.kernel_set = opened.model.kernel_set().to_owned();
+        let out = place.join(&point.id);
+        let asking = Asking { row: &point.id, exam: validation, protocol, seed, out: &out };
+        let Some(asked) = asking.run(&mut opened, watch)? else { return Ok(None) };
+        let outcomes = Outcomes::of(&asked.run);
+        let run = RunRecord {
+            exam: validation.name.clone(),
+            protocol: protocol.id.clone(),
+            outcomes: record.exams[0].encode(&outcomes),
+            run_id: outcomes.run_id,
+            model: outcomes.model,
+            wall_s: asked.wall_s,
+            mem_peak: asked.mem_peak,
+        };
+        Ok(Some(SeedRecord { seed, training: Some(training), runs: vec![run] }))
+    }
+}
+
+/// Checks that a split shares no question with an exam: neither a text with its options, nor 13
+/// words in a row.
+fn apart(validation: &Exam, exam: &Exam) -> Result<(), StudyError> {
+    let refused = |shared: String| StudyError::NotApart {
+        validation: validation.name.clone(),
+        exam: exam.name.clone(),
+        shared,
+    };
+    let whole = |question: &crate::exam::Question| {
+        let mut options: Vec<String> =
+            question.options.iter().map(|option| normalized(&option.text)).collect();
+        options.sort();
+        (normalized(&question.text), options)
+    };
+    let known: std::collections::BTreeSet<_> = exam.questions.iter().map(whole).collect();
+    if let Some(same) = validation.questions.iter().find(|q| known.contains(&whole(q))) {
+        return Err(refused(format!("question `{}`", same.id)));
+    }
+    let mut search = OverlapSearch::new(exam, OverlapSettings::default());
+    for (number, question) in (1..).zip(&validation.questions) {
+        let options: Vec<&str> = question.options.iter().map(|option| &*option.text).collect();
+        let row =
+            Row { instruction: question.text.clone(), input: options.join("\n"), ..Row::default() };
+        search.add(&validation.name, number, &row);
+    }
+    search.finish().require_none().map_err(|error| refused(error.to_string()))
+}
