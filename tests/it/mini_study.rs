@@ -290,7 +290,10 @@ fn what_cannot_be_made_is_refused_by_name() {
     };
     refused(&place, &["--only", "huge"], "no row and no size `huge`");
     refused(&place, &["--models", "x.toml"], "--models is not for --study mini");
-    refused(&place, &["--study", "paper"], "--definition is not for --study paper");
+    let mut paper = place.arguments("out");
+    paper[2] = "paper".into();
+    let text = transcript(medharness().args(paper));
+    assert!(text.contains("--definition is not for --study paper"), "{text}");
     let definition = Place::definition();
     for (from, to, said) in [
         ("strict-v1", "strict-v0", "strict-v0"),
@@ -338,7 +341,7 @@ pub(crate) fn record(rows: &[(&str, &str, &str, &str, &[&str])]) -> Record {
     let record = json!({
         "format": "medharness-study", "format_version": 1, "title": "t", "about": "a",
         "tool_version": env!("CARGO_PKG_VERSION"), "kernel_set": "k", "machine": "m",
-        "exams": [{ "name": "exam", "sha256": "e".repeat(64), "excluded": 0, "items": items }],
+        "exams": [{ "name": "exam", "sha256": "e".repeat(64), "excluded": 0, "chance": 0.25, "items": items }],
         "protocols": [{ "id": "strict-v1", "sha256": "f".repeat(64) }],
         "rows": rows,
     });

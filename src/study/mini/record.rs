@@ -69,7 +69,7 @@ pub struct Record {
 }
 
 /// What was asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExamRecord {
     /// Its name.
@@ -78,6 +78,8 @@ pub struct ExamRecord {
     pub sha256: String,
     /// Items left out because they need an image.
     pub excluded: usize,
+    /// Share right that guessing among the options gives, on average.
+    pub chance: f64,
     /// Every other item.
     pub items: Vec<ExamItem>,
 }
@@ -241,6 +243,13 @@ pub(super) fn decode(code: char) -> Result<Option<(Outcome, Option<Letter>)>, ch
     }))
 }
 
+/// Mean of one over the number of options, over the items asked; 0 if there are none.
+fn chance(exam: &Exam) -> f64 {
+    let shares: Vec<f64> =
+        exam.asked().map(|question| 1.0 / question.options.len().max(1) as f64).collect();
+    shares.iter().sum::<f64>() / shares.len().max(1) as f64
+}
+
 impl ExamRecord {
     /// Returns what a record keeps of an exam.
     pub(in crate::study) fn of(
@@ -256,6 +265,7 @@ impl ExamRecord {
             name: exam.name.clone(),
             sha256: exam.sha256(),
             excluded: exam.excluded.len(),
+            chance: chance(exam),
             items: exam.asked().map(item).collect(),
         }
     }

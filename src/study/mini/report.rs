@@ -44,6 +44,15 @@ pub fn text(record: &Record, page: &Path) -> String {
     text.push('\n');
     for claim in record.claims(protocol) {
         text += &format!("claim     {}: {}\n", claim.text, claim.sentence());
+        let elsewhere = record.protocols.iter().skip(1).filter_map(|other| {
+            let claims = record.claims(&other.id);
+            let same = claims.iter().find(|same| same.text == claim.text)?;
+            (!same.tests.is_empty()).then(|| format!("{}: {}", other.id, same.counts()))
+        });
+        let elsewhere: Vec<String> = elsewhere.collect();
+        if !elsewhere.is_empty() {
+            text += &format!("          under {}\n", elsewhere.join("; under "));
+        }
     }
     let targets = tables::targets(record, protocol);
     let met = targets.rows().iter().filter(|row| row[2] == "met").count();
@@ -59,7 +68,8 @@ pub fn text(record: &Record, page: &Path) -> String {
         let (low, high) = (100.0 * low, 100.0 * high);
         let n = exam.items.len();
         text += &format!(
-            "vignettes {low:.1} to {high:.1} % right of {n} of real difficulty, on which models of this size are expected to fail\n"
+            "vignettes {low:.1} to {high:.1} % right of {n} of real difficulty (guessing: {:.1} %), where failure is expected\n",
+            100.0 * exam.chance
         );
     }
     let (total_s, memory) = tables::cost(record);
@@ -75,10 +85,11 @@ fn subtitle(record: &Record) -> String {
     let label = protocol.map_or_else(String::new, |p| short_label(&p.id, &p.sha256));
     let exam = record.exams.first();
     let (asked, excluded) = exam.map_or((0, 0), |exam| (exam.items.len(), exam.excluded));
+    let chance = exam.map_or(0.0, |exam| 100.0 * exam.chance);
     let seeds = record.rows.first().map_or(0, |row| row.seeds.len());
     let seeds = if seeds == 1 { "one seed".to_owned() } else { format!("mean of {seeds} seeds") };
     format!(
-        "Accuracy in % with 95 % intervals under {label}: {asked} items, {excluded} with an image left out, {seeds}."
+        "Accuracy in % with 95 % intervals under {label}: {asked} items, {excluded} with an image left out, {seeds}; guessing gives {chance:.1} %."
     )
 }
 
@@ -309,7 +320,10 @@ fn json(record: &Record) -> Result<String, ReportError> {
         .exams
         .iter()
         .map(|exam| {
-            json!({ "name": exam.name, "sha256": exam.sha256, "asked": exam.items.len(), "excluded": exam.excluded })
+            json!({
+                "name": exam.name, "sha256": exam.sha256, "asked": exam.items.len(),
+                "excluded": exam.excluded, "chance": exam.chance,
+            })
         })
         .collect();
     let report = json!({

@@ -304,6 +304,13 @@ impl Record {
 }
 
 impl Claim {
+    /// Returns how many comparisons came out which way, in words.
+    pub fn counts(&self) -> String {
+        let count = |finding| self.tests.iter().filter(|test| test.finding == finding).count();
+        let (claimed, opposite) = (count(Finding::AsClaimed), count(Finding::Opposite));
+        format!("{claimed} of {} as claimed, {opposite} opposite", self.tests.len())
+    }
+
     /// Returns the verdict with its counts, in words.
     pub fn sentence(&self) -> String {
         let count = |finding| self.tests.iter().filter(|test| test.finding == finding).count();
