@@ -20,6 +20,8 @@ pub enum Dtype {
     F32,
     /// bfloat16
     Bf16,
+    /// bfloat16, to which activations are rounded as well where they meet weights
+    Bf16Rounded,
     /// Half precision
     F16,
     /// LLM.int8() as bitsandbytes computes it on the CPU in evaluation
@@ -35,6 +37,7 @@ impl From<Dtype> for WeightFormat {
         match dtype {
             Dtype::F32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
+            Dtype::Bf16Rounded => Self::Bf16Rounded,
             Dtype::F16 => Self::F16,
             Dtype::Int8 => Self::Int8,
             Dtype::Int8Cuda => Self::Int8Cuda,

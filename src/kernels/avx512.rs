@@ -156,6 +156,29 @@ pub(super) fn spread_int8(words: &[Pair], scales: &[f32; 32], out: &mut [Pair]) 
     }
 }
 
+/// As the definition of that name: codes have fewer bits than bf16, so that none is lost.
+#[target_feature(enable = "avx512f")]
+pub(super) fn halve_int8(words: &[Pair], out: &mut [Pair]) {
+    for (words, out) in words.iter().zip(out.as_chunks_mut::<2>().0) {
+        for (half, line) in words.iter().enumerate() {
+            let codes = load(line);
+            let even = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(codes));
+            let odd = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<16>(codes));
+            store(&mut out[0][half], joined(even, odd));
+            let even = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<8>(codes));
+            store(&mut out[1][half], joined(even, _mm512_srai_epi32::<24>(codes)));
+        }
+    }
+}
+
+/// Words of two integers each that bf16 holds exactly.
+#[target_feature(enable = "avx512f")]
+fn joined(even: __m512i, odd: __m512i) -> __m512i {
+    let even = _mm512_castps_si512(_mm512_cvtepi32_ps(even));
+    let odd = _mm512_castps_si512(_mm512_cvtepi32_ps(odd));
+    _mm512_or_si512(_mm512_srli_epi32::<16>(even), odd)
+}
+
 /// Writes each word's two bf16 as f32 to a pair of its own.
 #[target_feature(enable = "avx512f")]
 pub(super) fn spread_bf16(words: &[Pair], out: &mut [Pair]) {

@@ -29,20 +29,27 @@ const STREAM_BYTES: usize = 64 << 10;
 const MAX_TRANSPOSED: usize = 512;
 
 /// The left operand: rows in tiles, `[tile][step][row of the tile]`.
+///
+/// A row of the product may stand for several rows here, its parts, whose products are added in
+/// the end.
 pub(super) struct Left {
     pairs: Scratch,
     runs: Vec<Run>,
     steps: usize,
+    parts: usize,
 }
 
 impl Left {
-    /// Packs `rows` of `steps` lines; `fill(row, step, line)` writes a whole line.
+    /// Packs `rows` of `steps` lines in some parts; `fill(row, part, step, line)` writes a whole
+    /// line.
     pub(super) fn pack(
         kernel: &TileKernel,
         rows: usize,
+        parts: usize,
         steps: usize,
-        fill: impl Fn(usize, usize, &mut Line) + Sync,
+        fill: impl Fn(usize, usize, usize, &mut Line) + Sync,
     ) -> Self {
+        let rows = rows * parts;
         let runs = kernel.split(rows);
         let mut pairs = Scratch::new((rows * steps).div_ceil(2));
         let mut tiles = Vec::new();
@@ -57,7 +64,8 @@ impl Left {
         let pack = |(first, height, lines): (usize, usize, &mut [Line])| {
             for row in 0..height {
                 let lines = lines[row..].iter_mut().step_by(height);
-                lines.enumerate().for_each(|(step, line)| fill(first + row, step, line));
+                let (row, part) = ((first + row) / parts, (first + row) % parts);
+                lines.enumerate().for_each(|(step, line)| fill(row, part, step, line));
             }
         };
         if rows * steps * WORDS < MIN_PARALLEL_WORK {
@@ -65,14 +73,14 @@ impl Left {
         } else {
             tiles.into_par_iter().for_each(pack);
         }
-        Self { pairs, runs, steps }
+        Self { pairs, runs, steps, parts }
     }
 
     fn rows(&self) -> usize {
         self.runs.last().map_or(0, |run| run.rows.end)
     }
 
-    /// Splits the runs into chunks of about [`CHUNK_ROWS`] rows.
+    /// Splits the runs into chunks of about [`CHUNK_ROWS`] rows; all parts of a row are in one.
     fn chunks(&self) -> Vec<Vec<Run>> {
         let mut chunks: Vec<Vec<Run>> = Vec::new();
         for Run { rows, height } in &self.runs {
@@ -82,7 +90,8 @@ impl Left {
                 last.push(Run { rows: rows.clone(), height: *height });
                 continue;
             }
-            let each = (CHUNK_ROWS / height).max(1) * height;
+            let whole = height * self.parts;
+            let each = (CHUNK_ROWS / whole).max(1) * whole;
             for first in rows.clone().step_by(each) {
                 let rows = first..rows.end.min(first + each);
                 chunks.push(vec![Run { rows, height: *height }]);
@@ -149,7 +158,7 @@ impl<'a> Right<'a> {
 /// Writes `left · right` to `out: [rows, columns]`.
 ///
 /// `start(panel)` are the sums before the first step; `finish(row, panel, sums, out)` writes the up
-/// to 32 results of a row and panel.
+/// to 32 results of a row and panel, whose parts' sums it is given.
 pub(super) fn multiply<T: Send>(
     kernel: &TileKernel,
     left: &Left,
@@ -157,13 +166,14 @@ pub(super) fn multiply<T: Send>(
     columns: usize,
     out: &mut [T],
     start: impl Fn(usize) -> Pair + Sync + Send,
-    finish: impl Fn(usize, usize, &Pair, &mut [T]) + Sync + Send,
+    finish: impl Fn(usize, usize, &[Pair], &mut [T]) + Sync + Send,
 ) {
     let (rows, panels) = (left.rows(), columns.div_ceil(LANES));
     if rows == 0 || panels == 0 {
         return;
     }
-    let out = Columns::new(out, rows, columns);
+    let parts = left.parts;
+    let out = Columns::new(out, rows / parts, columns);
     let chunks = left.chunks();
     // A single tile passes a panel once: nothing is kept for the next.
     let is_stream = rows <= kernel.heights[0] && right.convert.is_none();
@@ -204,8 +214,9 @@ pub(super) fn multiply<T: Send>(
                 }
             }
         }
-        for row in chunk.clone() {
-            let sums = sums[row - chunk.start..].iter().step_by(chunk.len());
+        for row in chunk.clone().step_by(parts) {
+            let sums = sums.chunks(chunk.len()).map(|sums| &sums[row - chunk.start..][..parts]);
+            let row = row / parts;
             for (panel, sums) in group.clone().zip(sums) {
                 let columns = panel * LANES..columns.min((panel + 1) * LANES);
                 // SAFETY: rows of a chunk and columns of a group belong to one task, and the slice
@@ -229,7 +240,7 @@ fn group_size(rows: usize, steps: usize, panels: usize, is_stream: bool) -> usiz
 /// Writes `(left · right)ᵀ` to `out: [columns, rows]`, where the left operand is the larger one and
 /// is made block by block.
 ///
-/// `right: [panel][steps * 16]`. `fill(rows, steps, runs, lines)` writes the lines
+/// `right: [panel][part][steps * 16]`. `fill(rows, steps, runs, lines)` writes the lines
 /// `[tile][step][row of the tile]` of some rows, whose first is a multiple of 64.
 pub(super) fn multiply_transposed(
     kernel: &TileKernel,
@@ -239,17 +250,17 @@ pub(super) fn multiply_transposed(
     transpose: fn(&mut [Line; WORDS]),
     fill: impl Fn(Range<usize>, Range<usize>, &[Run], &mut [Line]) + Sync + Send,
 ) {
-    let Shape { rows, steps, columns } = shape;
+    let Shape { rows, steps, columns, parts } = shape;
     if rows == 0 || columns == 0 {
         return;
     }
     let out = Columns::new(out, columns, rows);
     let each = rows.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(64);
     let each = each.min(MAX_TRANSPOSED);
-    each_task(rows.div_ceil(each), rows * steps * WORDS * columns, |task| {
+    each_task(rows.div_ceil(each), rows * steps * WORDS * columns * parts, |task| {
         let group = task * each..rows.min((task + 1) * each);
         let runs = kernel.split(group.len());
-        let panels = columns.div_ceil(LANES);
+        let panels = columns.div_ceil(LANES) * parts;
         let mut sums = Scratch::new(panels * group.len());
         sums.fill(Pair::default());
         let mut lines = Scratch::new((group.len() * kernel.block_steps).div_ceil(2));
@@ -273,25 +284,38 @@ pub(super) fn multiply_transposed(
             }
         }
         let mut square = [Line::default(); WORDS];
-        for (panel, sums) in sums.chunks(group.len()).enumerate() {
-            for (part, sums) in sums.chunks(WORDS).enumerate() {
-                let first = group.start + part * WORDS;
+        for (panel, sums) in sums.chunks(group.len() * parts).enumerate() {
+            for from in (0..group.len()).step_by(WORDS) {
+                let here = from..group.len().min(from + WORDS);
+                let first = group.start + from;
                 for half in 0..2 {
-                    for (line, sums) in square.iter_mut().zip(sums) {
-                        *line = sums[half];
+                    for (line, row) in square.iter_mut().zip(here.clone()) {
+                        let parts = sums[row..].iter().step_by(group.len());
+                        *line = sum(parts.map(|pair| pair[half]));
                     }
                     transpose(&mut square);
                     let column = panel * LANES + half * WORDS;
                     for (column, line) in (column..columns).zip(&square) {
                         // SAFETY: rows of a group belong to one task, and the slice of the column
                         // before is gone.
-                        let out = unsafe { out.slice(column, first..first + sums.len()) };
+                        let out = unsafe { out.slice(column, first..first + here.len()) };
                         write_floats(line, out);
                     }
                 }
             }
         }
     });
+}
+
+/// Returns the sum of the lines of parts, the last added first: it is the smallest.
+#[inline(always)]
+pub(super) fn sum(parts: impl DoubleEndedIterator<Item = Line>) -> Line {
+    let add = |sum: Line, part: Line| {
+        let (mut sum, part) = (sum.floats(), part.floats());
+        sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        Line::of_floats(sum)
+    };
+    parts.rev().reduce(add).unwrap_or_default()
 }
 
 /// Writes up to 16 words as f32.
@@ -310,6 +334,8 @@ pub(super) struct Shape {
     pub(super) rows: usize,
     pub(super) steps: usize,
     pub(super) columns: usize,
+    /// Panels of the right operand that stand for one: their products are added.
+    pub(super) parts: usize,
 }
 
 /// Runs `each` on every task, on all threads where it pays.

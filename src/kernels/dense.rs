@@ -72,7 +72,9 @@ fn product(
     right: &Convert<'_>,
 ) -> Vec<f32> {
     let tile = Kernels::get().f32_tile;
-    let left = Left::pack(&tile, rows, depth.div_ceil(WORDS), left);
+    let left = Left::pack(&tile, rows, 1, depth.div_ceil(WORDS), |row, _, step, line| {
+        left(row, step, line)
+    });
     let mut out = vec![0.0; rows * columns];
     let right = Right { pairs: &[], words: 0, step_words: 0, convert: Some(right) };
     multiply(&tile, &left, &right, columns, &mut out, zeros, copy);

@@ -22,6 +22,8 @@ pub enum WeightType {
     F16,
     /// The upper half of a single.
     Bf16,
+    /// As [`Self::Bf16`], and [`Self::precision`] rounds what it is multiplied by as well.
+    Bf16Rounded,
 }
 
 impl WeightType {
@@ -29,7 +31,16 @@ impl WeightType {
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F16 | Self::Bf16 | Self::Bf16Rounded => 2,
+        }
+    }
+
+    /// Returns how a layer of such weights multiplies.
+    pub fn precision(self) -> Precision {
+        match self {
+            Self::F32 | Self::F16 => Precision::F32,
+            Self::Bf16 => Precision::Bf16Exact,
+            Self::Bf16Rounded => Precision::Bf16,
         }
     }
 
@@ -37,7 +48,7 @@ impl WeightType {
         match self {
             Self::F32 => Format::F32,
             Self::F16 => Format::F16,
-            Self::Bf16 => Format::Bf16,
+            Self::Bf16 | Self::Bf16Rounded => Format::Bf16,
         }
     }
 
@@ -46,7 +57,7 @@ impl WeightType {
         match self {
             Self::F32 => value.to_bits(),
             Self::F16 => u32::from(f16::from_f32(value).to_bits()),
-            Self::Bf16 => u32::from(bf16::from_f32(value).to_bits()),
+            Self::Bf16 | Self::Bf16Rounded => u32::from(bf16::from_f32(value).to_bits()),
         }
     }
 
@@ -57,7 +68,7 @@ impl WeightType {
         match self {
             Self::F32 => f32::from_bits(word),
             Self::F16 => f16::from_bits(half).to_f32(),
-            Self::Bf16 => bf16::from_bits(half).to_f32(),
+            Self::Bf16 | Self::Bf16Rounded => bf16::from_bits(half).to_f32(),
         }
     }
 }
@@ -162,7 +173,7 @@ impl Matrix {
         self.multiply_in(x, Precision::F32)
     }
 
-    /// Returns `x · Wᵀ` with both operands rounded to `precision`.
+    /// Returns `x · Wᵀ` with the operands taken as `precision` says.
     ///
     /// `x: [n, inputs]`, result `[n, outputs]`.
     ///
@@ -185,7 +196,7 @@ impl Matrix {
         self.multiply_transposed_in(g, Precision::F32)
     }
 
-    /// Returns `g · W` with both operands rounded to `precision`.
+    /// Returns `g · W` with the operands taken as `precision` says.
     ///
     /// `g: [n, outputs]`, result `[n, inputs]`.
     ///
@@ -278,22 +289,80 @@ mod tests {
     /// In bf16 too, for the kernel set in use: prompts and single tokens must agree.
     #[test]
     fn a_row_has_the_same_bits_in_bf16_alone_and_in_a_batch() {
-        for weight_type in TYPES {
+        for (weight_type, precision) in TYPES
+            .map(|weight_type| (weight_type, Precision::Bf16))
+            .into_iter()
+            .chain([(WeightType::Bf16, Precision::Bf16Exact)])
+        {
             let (matrix, _) = matrix(weight_type, 257, 1100);
-            let (x, g) = (values(9, 70 * 1100), values(5, 70 * 257));
-            let together = matrix.multiply_in(&x, Precision::Bf16);
-            let gradient = matrix.multiply_transposed_in(&g, Precision::Bf16);
+            // In three parts more rows than pass a block together.
+            let (x, g) = (values(9, 270 * 1100), values(5, 70 * 257));
+            let together = matrix.multiply_in(&x, precision);
+            let gradient = matrix.multiply_transposed_in(&g, precision);
             for threads in [1, 3] {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 for rows in [1, 7, 33] {
-                    let alone =
-                        pool.install(|| matrix.multiply_in(&x[..rows * 1100], Precision::Bf16));
+                    let alone = pool.install(|| matrix.multiply_in(&x[..rows * 1100], precision));
                     assert_eq!(alone, together[..rows * 257]);
                     let g = &g[..rows * 257];
-                    let alone = pool.install(|| matrix.multiply_transposed_in(g, Precision::Bf16));
+                    let alone = pool.install(|| matrix.multiply_transposed_in(g, precision));
                     assert_eq!(alone, gradient[..rows * 1100]);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn exact_products_in_bf16_have_the_bound_of_those_in_f32() {
+        for (n, outputs, inputs) in [(1, 1, 1), (5, 33, 7), (31, 64, 600), (40, 100, 1025)] {
+            let (matrix, w) = matrix(WeightType::Bf16, outputs, inputs);
+            let check = |got: f32, terms: &mut dyn Iterator<Item = (f32, f32)>| {
+                let (mut sum, mut size, mut count) = (0.0, 0.0, 0.0);
+                for (a, b) in terms {
+                    sum += f64::from(a) * f64::from(b);
+                    size += (f64::from(a) * f64::from(b)).abs();
+                    count += 1.0;
+                }
+                // Three chains and their sum.
+                let bound = 2.0 * (count + 2.0) * f64::from(f32::EPSILON) * size;
+                assert!((f64::from(got) - sum).abs() <= bound, "{got} {sum} {bound}");
+            };
+            let (x, g) = (values(3, n * inputs), values(5, n * outputs));
+            for (at, got) in matrix.multiply_in(&x, Precision::Bf16Exact).into_iter().enumerate() {
+                let (x, w) = (&x[at / outputs * inputs..], &w[at % outputs * inputs..][..inputs]);
+                check(got, &mut x.iter().copied().zip(w.iter().copied()));
+            }
+            let gradient = matrix.multiply_transposed_in(&g, Precision::Bf16Exact);
+            for (at, got) in gradient.into_iter().enumerate() {
+                let g = g[at / inputs * outputs..][..outputs].iter().copied();
+                check(got, &mut g.zip(w[at % inputs..].iter().step_by(inputs).copied()));
+            }
+        }
+    }
+
+    /// An infinity less itself would be no number.
+    #[test]
+    fn what_is_not_finite_comes_out_of_bf16_as_it_does_of_f32() {
+        let mut matrix = Matrix::zeros(WeightType::Bf16, 1, 1);
+        matrix.set_rows(0, &[0.5]);
+        for x in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MAX] {
+            let (got, want) = (matrix.multiply_in(&[x], Precision::Bf16Exact)[0], 0.5 * x);
+            // The largest float is rounded up to infinity in bf16.
+            assert!(
+                got.is_nan() == want.is_nan() && got.signum() == want.signum() || want.is_nan()
+            );
+            assert!(!got.is_finite() || got.to_bits() == want.to_bits(), "{x}: {got}");
+        }
+    }
+
+    #[test]
+    fn exact_products_of_weights_that_bf16_does_not_hold_are_in_f32() {
+        for weight_type in [WeightType::F32, WeightType::F16] {
+            let (matrix, _) = matrix(weight_type, 40, 70);
+            let (x, g) = (values(3, 5 * 70), values(4, 5 * 40));
+            assert_eq!(matrix.multiply_in(&x, Precision::Bf16Exact), matrix.multiply(&x));
+            let exact = matrix.multiply_transposed_in(&g, Precision::Bf16Exact);
+            assert_eq!(exact, matrix.multiply_transposed(&g));
         }
     }
 

@@ -59,6 +59,11 @@ pub enum Precision {
     /// `2 * steps * f32::EPSILON * sum |a| |b|`; subnormal operands and products may count as
     /// zero. On one set a row has the same bits in any batch and on any number of threads.
     Bf16,
+    /// Products in bf16 of what it holds exactly: weights in bf16 or int8 codes, and each activation
+    /// as the sum of three numbers; sums as in [`Self::Bf16`]. So it is near [`Self::F32`], and
+    /// takes its place where a matrix unit makes it faster. Where none multiplies bf16, and for
+    /// other weights, it is [`Self::F32`], bit for bit.
+    Bf16Exact,
 }
 
 /// [`OVERRIDE`] holds no level.

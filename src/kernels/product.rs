@@ -6,14 +6,17 @@
 use half::{f16, slice::HalfFloatSliceExt};
 
 use super::{
-    Precision,
-    blocked::{Left, Right, Shape, multiply, multiply_transposed, write_floats},
+    Level, Precision,
+    blocked::{Left, Right, Shape, multiply, multiply_transposed, sum, write_floats},
     float::Kernels,
     words::{LANES, Line, Pair, Run, Scratch, TileKernel, WORDS},
 };
 
 /// Inputs are padded with zeros to a multiple of this: a line of the narrowest format.
 const PADDED: usize = 4 * WORDS;
+
+/// Numbers of 8 bits that one of 24 is the sum of.
+const PARTS: usize = 3;
 
 /// Number format of a weight in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,16 +60,28 @@ struct Plan {
     precision: Precision,
     /// Whether the tile kernel takes words of two bf16; of one f32 otherwise.
     halves: bool,
+    /// Numbers that an activation is the sum of.
+    parts: usize,
     tile: TileKernel,
 }
 
 impl Plan {
-    fn new(precision: Precision) -> Self {
+    fn new(precision: Precision, format: Format) -> Self {
         let kernels = Kernels::get();
-        match kernels.bf16_tile {
-            Some(tile) if precision == Precision::Bf16 => Self { precision, halves: true, tile },
-            _ => Self { precision, halves: false, tile: kernels.f32_tile },
+        let is_exact = matches!(format, Format::Bf16 | Format::Int8);
+        match (precision, kernels.bf16_tile) {
+            (Precision::Bf16, Some(tile)) => Self { precision, halves: true, parts: 1, tile },
+            // On vectors a product in bf16 takes half as long as one in f32.
+            (Precision::Bf16Exact, Some(tile)) if is_exact && kernels.level == Level::Amx => {
+                Self { precision, halves: true, parts: PARTS, tile }
+            }
+            _ => Self { precision, halves: false, parts: 1, tile: kernels.f32_tile },
         }
+    }
+
+    /// Whether the weight is multiplied by its codes alone, and the rest by their scales.
+    fn sets_scales_apart(self, format: Format) -> bool {
+        self.parts == PARTS && format == Format::Int8
     }
 
     /// Elements of a step of the tile kernel.
@@ -78,14 +93,23 @@ impl Plan {
         elements.div_ceil(self.step())
     }
 
-    /// Writes one step of a row of activations, which starts at `step`.
-    fn line(self, row: &[f32], step: usize, line: &mut Line) {
+    /// Writes one step of a part of a row of activations times `scales`, if there are some.
+    fn line(self, row: &[f32], scales: &[f32], part: usize, step: usize, line: &mut Line) {
         let from = step * self.step();
-        let values = &row[from..row.len().min(from + self.step())];
+        let here = from..row.len().min(from + self.step());
+        let values = &row[here.clone()];
         if self.halves {
             let (low, high) = values.split_at(values.len().min(WORDS));
-            let pair = [Line::of_slice(low), Line::of_slice(high)];
-            (Kernels::get().narrow_line)(&pair, line);
+            let mut pair = [Line::of_slice(low), Line::of_slice(high)];
+            if !scales.is_empty() {
+                let words = pair.iter_mut().flat_map(|line| &mut line.0);
+                for (word, scale) in words.zip(&scales[here]) {
+                    *word = (f32::from_bits(*word) * scale).to_bits();
+                }
+            }
+            let kernels = Kernels::get();
+            (0..part).for_each(|_| (kernels.narrow_rest)(&mut pair));
+            (kernels.narrow_line)(&pair, line);
         } else {
             *line = Line::of_slice(values);
             self.round(std::slice::from_mut(line));
@@ -107,14 +131,20 @@ impl Weight<'_> {
     pub(super) fn multiply(&self, x: &[f32], precision: Precision) -> Vec<f32> {
         let rows = rows_of(x.len(), self.inputs);
         let mut out = vec![0.0; rows * self.outputs];
-        let plan = Plan::new(precision);
+        let plan = Plan::new(precision, self.format);
+        let are_codes = plan.sets_scales_apart(self.format);
         let steps = plan.steps(self.inputs);
-        let left = Left::pack(&plan.tile, rows, steps, |row, step, line| {
-            plan.line(&x[row * self.inputs..][..self.inputs], step, line);
+        let left = Left::pack(&plan.tile, rows, plan.parts, steps, |row, part, step, line| {
+            plan.line(&x[row * self.inputs..][..self.inputs], &[], part, step, line);
         });
         let convert = |panel: usize, steps: std::ops::Range<usize>, out: &mut [Pair]| {
             let inputs = steps.start * plan.step()..steps.end * plan.step();
-            if plan.halves {
+            if are_codes {
+                let words =
+                    inputs.start / self.format.per_word()..inputs.end / self.format.per_word();
+                let pairs = &self.pairs[panel * self.format.words(self.inputs)..][words];
+                (Kernels::get().halve_int8)(pairs, out);
+            } else if plan.halves {
                 let mut floats = Scratch::new(inputs.len());
                 self.spread(panel, inputs, plan, &mut floats);
                 (Kernels::get().narrow_pairs)(&floats, out);
@@ -133,7 +163,21 @@ impl Weight<'_> {
             step_words: plan.step() / self.format.per_word(),
             convert: if is_own { None } else { Some(&convert) },
         };
-        multiply(&plan.tile, &left, &right, self.outputs, &mut out, zeros, copy);
+        multiply(
+            &plan.tile,
+            &left,
+            &right,
+            self.outputs,
+            &mut out,
+            zeros,
+            |row, panel, sums, out| {
+                copy(row, panel, sums, out);
+                if are_codes {
+                    let scales = &self.scales[panel * LANES..];
+                    out.iter_mut().zip(scales).for_each(|(out, scale)| *out *= scale);
+                }
+            },
+        );
         out
     }
 
@@ -141,10 +185,14 @@ impl Weight<'_> {
     pub(super) fn multiply_transposed(&self, g: &[f32], precision: Precision) -> Vec<f32> {
         let columns = rows_of(g.len(), self.outputs);
         let mut out = vec![0.0; columns * self.inputs];
-        let plan = Plan::new(precision);
-        let shape = Shape { rows: self.inputs, steps: plan.steps(self.outputs), columns };
-        let row = |row: usize| &g[row * self.outputs..][..self.outputs];
-        let right = columns_of(columns, shape.steps, |r, step, line| plan.line(row(r), step, line));
+        let plan = Plan::new(precision, self.format);
+        let (parts, steps) = (plan.parts, plan.steps(self.outputs));
+        let shape = Shape { rows: self.inputs, steps, columns, parts };
+        let scales = if plan.sets_scales_apart(self.format) { self.scales } else { &[] };
+        let right = columns_of(columns, parts, steps, |column, part, step, line| {
+            let row = &g[column * self.outputs..][..self.outputs];
+            plan.line(row, scales, part, step, line);
+        });
         let transpose = Kernels::get().transpose;
         multiply_transposed(
             &plan.tile,
@@ -196,8 +244,12 @@ impl Weight<'_> {
             Format::Bf16 => (kernels.spread_bf16)(pairs, out),
             Format::Int8 => {
                 let mut scales = [0.0; LANES];
-                let here = &self.scales[panel * LANES..self.outputs.min((panel + 1) * LANES)];
-                scales[..here.len()].copy_from_slice(here);
+                let here = panel * LANES..self.outputs.min((panel + 1) * LANES);
+                if plan.sets_scales_apart(self.format) {
+                    scales[..here.len()].fill(1.0);
+                } else {
+                    scales[..here.len()].copy_from_slice(&self.scales[here]);
+                }
                 (kernels.spread_int8)(pairs, &scales, out);
                 if plan.precision == Precision::F16 {
                     round_to_half(out.as_flattened_mut());
@@ -218,31 +270,32 @@ pub(super) fn zeros(_panel: usize) -> Pair {
     Pair::default()
 }
 
-/// Writes sums that are the results.
-pub(super) fn copy(_row: usize, _panel: usize, sums: &Pair, out: &mut [f32]) {
-    for (out, sums) in out.chunks_mut(WORDS).zip(sums) {
-        write_floats(sums, out);
+/// Writes sums that are the results, those of the parts added.
+pub(super) fn copy(_row: usize, _panel: usize, sums: &[Pair], out: &mut [f32]) {
+    for (half, out) in out.chunks_mut(WORDS).enumerate() {
+        write_floats(&sum(sums.iter().map(|pair| pair[half])), out);
     }
 }
 
 /// Packs `columns` of a right operand whose words lie line by line, as rows of a left one do:
-/// `[panel][step * 16]`.
+/// `[panel][part][step * 16]`.
 fn columns_of(
     columns: usize,
+    parts: usize,
     steps: usize,
-    fill: impl Fn(usize, usize, &mut Line) + Sync,
+    fill: impl Fn(usize, usize, usize, &mut Line) + Sync,
 ) -> Scratch {
     use rayon::prelude::*;
-    let mut right = Scratch::new(columns.div_ceil(LANES) * steps * WORDS);
+    let mut right = Scratch::new(columns.div_ceil(LANES) * parts * steps * WORDS);
     let transpose = Kernels::get().transpose;
     right.par_chunks_mut(steps.max(1) * WORDS).enumerate().for_each(|(panel, pairs)| {
         let mut square = [Line::default(); WORDS];
         for (step, pairs) in pairs.as_chunks_mut::<WORDS>().0.iter_mut().enumerate() {
             for half in 0..2 {
-                let first = panel * LANES + half * WORDS;
+                let first = panel / parts * LANES + half * WORDS;
                 for (column, line) in (first..).zip(&mut square) {
                     if column < columns {
-                        fill(column, step, line);
+                        fill(column, panel % parts, step, line);
                     } else {
                         *line = Line::default();
                     }

@@ -112,6 +112,33 @@ pub(super) fn narrow_line(floats: &Pair, out: &mut Line) {
     }
 }
 
+/// Leaves of each float what rounding it to bf16 takes off; 0 where the rounded one is not finite.
+#[inline(always)]
+pub(super) fn narrow_rest(floats: &mut Pair) {
+    for word in floats.iter_mut().flat_map(|line| &mut line.0) {
+        let rounded = f32::from_bits(narrow(*word) << 16);
+        let rest = f32::from_bits(*word) - rounded;
+        *word = if rounded.is_finite() { rest.to_bits() } else { 0 };
+    }
+}
+
+/// Writes each word's four codes as bf16, exactly: two words of them.
+#[inline(always)]
+pub(super) fn halve_int8(words: &[Pair], out: &mut [Pair]) {
+    let upper = |code: u8| f32::from(code.cast_signed()).to_bits();
+    for (words, out) in words.iter().zip(out.as_chunks_mut::<2>().0) {
+        for (half, line) in words.iter().enumerate() {
+            for (lane, word) in line.0.iter().enumerate() {
+                for ([even, odd], out) in
+                    word.to_le_bytes().as_chunks::<2>().0.iter().zip(&mut *out)
+                {
+                    out[half].0[lane] = upper(*even) >> 16 | upper(*odd);
+                }
+            }
+        }
+    }
+}
+
 /// bf16 bits of an f32's, half to even, as `half` rounds; without a branch.
 #[inline(always)]
 pub(super) fn narrow(bits: u32) -> u32 {

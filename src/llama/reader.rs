@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     kernels::matrix::{Matrix, WeightType},
-    quant::{Arithmetic, Int8Linear, Int8Weight, QuantError},
+    quant::{Int8Linear, Int8Weight},
 };
 
 /// Values converted at once while weights are read; bounds the memory beside the weights.
@@ -47,9 +47,11 @@ impl<'a> Reader<'a> {
             Hold::Int8 { floats, arithmetic, threshold } if !self.source.stays_float(&weight) => {
                 let codes = self.int8(&weight, shape)?;
                 let bias = bias.then(|| self.floats(&bias_name, shape[0], floats)).transpose()?;
-                let layer = layer(codes, bias, arithmetic, threshold);
-                let layer =
-                    layer.map_err(|source| CheckpointError::Int8 { name: weight, source })?;
+                let mut layer = Int8Linear::new(Arc::new(codes), bias)
+                    .map_err(|source| CheckpointError::Int8 { name: weight, source })?;
+                layer.arithmetic = arithmetic;
+                layer.threshold = threshold;
+                layer.rounds_gradients = floats == WeightType::Bf16Rounded;
                 Ok(Linear::new(Base::Int8(Arc::new(layer)), None))
             }
             _ => {
@@ -144,16 +146,4 @@ impl<'a> Reader<'a> {
 
 fn tensor(values: Vec<f32>, shape: &[usize]) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).expect("the source gives the length asked for")
-}
-
-fn layer(
-    weight: Int8Weight,
-    bias: Option<Vec<f32>>,
-    arithmetic: Arithmetic,
-    threshold: f32,
-) -> Result<Int8Linear, QuantError> {
-    let mut layer = Int8Linear::new(Arc::new(weight), bias)?;
-    layer.arithmetic = arithmetic;
-    layer.threshold = threshold;
-    Ok(layer)
 }

@@ -77,7 +77,7 @@ pub fn config(shape: &str, weight_type: WeightType) -> Result<Value, SynthError>
     let dtype = match weight_type {
         WeightType::F32 => "float32",
         WeightType::F16 => "float16",
-        WeightType::Bf16 => "bfloat16",
+        WeightType::Bf16 | WeightType::Bf16Rounded => "bfloat16",
     };
     Ok(json!({
         "architectures": ["LlamaForCausalLM"],
@@ -269,7 +269,7 @@ fn write_shard(
     let dtype = match weight_type {
         WeightType::F32 => "F32",
         WeightType::F16 => "F16",
-        WeightType::Bf16 => "BF16",
+        WeightType::Bf16 | WeightType::Bf16Rounded => "BF16",
     };
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
@@ -300,7 +300,7 @@ fn write_shard(
                 WeightType::F16 => {
                     bytes.extend(values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()));
                 }
-                WeightType::Bf16 => {
+                WeightType::Bf16 | WeightType::Bf16Rounded => {
                     bytes.extend(values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()));
                 }
             }

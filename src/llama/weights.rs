@@ -130,7 +130,7 @@ pub(super) fn rounded(value: f32, weight_type: WeightType) -> f32 {
     match weight_type {
         WeightType::F32 => value,
         WeightType::F16 => half::f16::from_f32(value).to_f32(),
-        WeightType::Bf16 => half::bf16::from_f32(value).to_f32(),
+        WeightType::Bf16 | WeightType::Bf16Rounded => half::bf16::from_f32(value).to_f32(),
     }
 }
 

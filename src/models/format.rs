@@ -19,8 +19,10 @@ pub enum WeightFormat {
     F32,
     /// Half precision.
     F16,
-    /// bfloat16.
+    /// bfloat16; activations are multiplied as they are.
     Bf16,
+    /// bfloat16, to which activations are rounded as well where they meet weights.
+    Bf16Rounded,
     /// LLM.int8() as bitsandbytes computes it on the CPU in evaluation.
     Int8,
     /// LLM.int8() with the constants and half-precision results of bitsandbytes on CUDA.
@@ -44,6 +46,7 @@ impl WeightFormat {
             Some(Self::F32) => Hold::Frozen(WeightType::F32),
             Some(Self::F16) => Hold::Frozen(WeightType::F16),
             Some(Self::Bf16) => Hold::Frozen(WeightType::Bf16),
+            Some(Self::Bf16Rounded) => Hold::Frozen(WeightType::Bf16Rounded),
             Some(Self::Int8) => int8(Arithmetic::CpuEval),
             Some(Self::Int8Cuda) => int8(Arithmetic::Cuda),
             Some(Self::Int8Dequantized) => int8(Arithmetic::CpuTrain),
@@ -58,6 +61,7 @@ pub(super) fn name(hold: Hold) -> String {
         WeightType::F32 => "f32",
         WeightType::F16 => "f16",
         WeightType::Bf16 => "bf16",
+        WeightType::Bf16Rounded => "bf16-rounded",
     };
     match hold {
         Hold::Frozen(weight_type) => float(weight_type).into(),

@@ -61,6 +61,9 @@ pub struct Int8Linear {
     pub arithmetic: Arithmetic,
     /// Number format of input and output; the caller passes values of this format.
     pub dtype: Dtype,
+    /// Whether gradients, and activations that meet dequantised weights, are rounded to bf16 for
+    /// the product alone.
+    pub rounds_gradients: bool,
 }
 
 impl Int8Linear {
@@ -77,7 +80,8 @@ impl Int8Linear {
             return Err(QuantError::Length { what: "the bias", expected, got });
         }
         let (arithmetic, dtype) = (Arithmetic::default(), Dtype::default());
-        Ok(Self { weight, bias, threshold: OUTLIER_THRESHOLD, arithmetic, dtype })
+        let threshold = OUTLIER_THRESHOLD;
+        Ok(Self { weight, bias, threshold, arithmetic, dtype, rounds_gradients: false })
     }
 
     /// Returns the weight.
@@ -107,7 +111,8 @@ impl Int8Linear {
     /// `x: [t, inputs]`, result `[t, outputs]`, both values of [`Self::dtype`]; `calls` are the rows
     /// of each call, consecutive. Outlier columns are those of all tokens of a call, so a token's
     /// result depends on the tokens of its call, as in bitsandbytes, and on nothing else: neither
-    /// the calls beside it, nor threads, nor kernel sets. A token that holds NaN gives NaN.
+    /// the calls beside it, nor threads; kernel sets change no bit but with [`Arithmetic::CpuTrain`].
+    /// A token that holds NaN gives NaN.
     ///
     /// # Errors
     ///
@@ -149,7 +154,8 @@ impl Int8Linear {
     /// How the dequantised weight is rounded.
     fn precision(&self) -> Precision {
         match self.dtype {
-            Dtype::F32 => Precision::F32,
+            Dtype::F32 if self.rounds_gradients => Precision::Bf16,
+            Dtype::F32 => Precision::Bf16Exact,
             Dtype::F16 => Precision::F16,
             Dtype::Bf16 => Precision::Bf16,
         }

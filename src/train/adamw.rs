@@ -3,7 +3,13 @@
 //! Source: torch 2.13.0, `torch.optim.AdamW` on the CPU and `clip_grad_norm_`; goldens in
 //! `golden/train/adamw.json`. States live outside, so that a checkpoint can hold them.
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+
+use crate::kernels::float::{AdamWFactors, Kernels};
+
+/// Elements that one thread updates at a time.
+const PART: usize = 1 << 15;
 
 /// Settings of AdamW; the learning rate comes from the schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -61,25 +67,34 @@ impl AdamW {
         assert_eq!(parameter.len(), moments.second.len(), "one second moment an element");
         let power = |beta: f64| 1.0 - beta.powf(step as f64);
         // torch keeps these scalars in f64 and rounds them once, where they meet an f32 tensor.
-        let shrink = narrow(1.0 - rate * self.weight_decay);
-        let (fresh1, keep2, fresh2) =
-            (narrow(1.0 - self.beta1), narrow(self.beta2), narrow(1.0 - self.beta2));
-        let size = narrow(-(rate / power(self.beta1)));
-        let root = narrow(power(self.beta2).sqrt());
-        let eps = narrow(self.eps);
-        let moments = moments.first.iter_mut().zip(&mut moments.second);
-        for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
-            *m = fresh1.mul_add(g - *m, *m);
-            *v = *v * keep2 + fresh2 * g * g;
-            *p = *p * shrink + size * *m / (v.sqrt() / root + eps);
+        let factors = AdamWFactors {
+            shrink: narrow(1.0 - rate * self.weight_decay),
+            fresh1: narrow(1.0 - self.beta1),
+            keep2: narrow(self.beta2),
+            fresh2: narrow(1.0 - self.beta2),
+            size: narrow(-(rate / power(self.beta1))),
+            root: narrow(power(self.beta2).sqrt()),
+            eps: narrow(self.eps),
+        };
+        if parameter.len() <= PART {
+            let Moments { first, second } = moments;
+            return Kernels::get().adamw(&factors, parameter, gradient, first, second);
         }
+        let (first, second) =
+            (moments.first.par_chunks_mut(PART), moments.second.par_chunks_mut(PART));
+        let parts = parameter.par_chunks_mut(PART).zip(gradient.par_chunks(PART));
+        parts.zip(first.zip(second)).for_each(|((parameter, gradient), (first, second))| {
+            Kernels::get().adamw(&factors, parameter, gradient, first, second);
+        });
     }
 }
 
 /// Returns the L2 norm over all gradients: the norm of their norms, as torch takes it.
 pub fn global_norm<'a>(gradients: impl IntoIterator<Item = &'a [f32]>) -> f64 {
     let square = |gradient: &[f32]| gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>();
-    gradients.into_iter().map(square).sum::<f64>().sqrt()
+    let gradients: Vec<&[f32]> = gradients.into_iter().collect();
+    let squares: Vec<f64> = gradients.into_par_iter().map(square).collect();
+    squares.into_iter().sum::<f64>().sqrt()
 }
 
 /// Returns the factor that brings gradients of norm `norm` down to `max_norm`, at most 1.

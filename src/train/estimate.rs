@@ -6,6 +6,7 @@
 
 use super::{BaseFormat, OptimizerKind, Recipe};
 use crate::{
+    kernels::matrix::WeightType,
     llama::{Config, expected_tensors},
     lora::LoraConfig,
 };
@@ -84,10 +85,13 @@ fn elements(shape: &[usize]) -> u64 {
 }
 
 /// Returns the memory for micro-batches of at most `tokens` tokens, besides that of the rows.
+///
+/// `stored` is the widest format of the checkpoint's tensors.
 pub fn estimate(
     config: &Config,
     recipe: &Recipe,
     Trainable { elements: trained, adapted_outputs }: Trainable,
+    stored: WeightType,
     tokens: usize,
 ) -> Estimate {
     let tensors = expected_tensors(config);
@@ -99,13 +103,15 @@ pub fn estimate(
         .sum();
     let width = match recipe.weights.base {
         BaseFormat::F32 => 4,
-        BaseFormat::Bf16 | BaseFormat::F16 | BaseFormat::Int8 => 2,
+        // Beside the codes floats stay as they are stored.
+        BaseFormat::Int8 => stored.bytes() as u64,
+        BaseFormat::Bf16 | BaseFormat::Bf16Rounded | BaseFormat::F16 | BaseFormat::Int8Rounded => 2,
     };
     let full = recipe.lora.is_none();
     let frozen = match recipe.weights.base {
         _ if full => 0,
         // A code a weight; embedding and output matrix in floats.
-        BaseFormat::Int8 => linear + (all - linear) * width,
+        BaseFormat::Int8 | BaseFormat::Int8Rounded => linear + (all - linear) * width,
         _ => all * width,
     };
     let states = match recipe.optimizer.kind {

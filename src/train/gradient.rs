@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use candle_core::{Tensor, TensorId, Var, backprop::GradStore};
+use rayon::prelude::*;
 
 use super::{
     MicroBatch, global_norm,
@@ -72,7 +73,7 @@ impl Gradients {
 
     /// Multiplies every gradient.
     pub fn scale(&mut self, factor: f32) {
-        self.sums.iter_mut().flatten().for_each(|grad| *grad *= factor);
+        self.sums.par_iter_mut().for_each(|sums| sums.iter_mut().for_each(|grad| *grad *= factor));
     }
 }
 

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::tape;
 use crate::{
-    kernels::float::{Kernels, scalar::exp},
+    kernels::float::Kernels,
     llama::{Llama, NetworkError},
 };
 
@@ -81,9 +81,8 @@ fn losses(logits: &mut [f32], vocabulary: usize, rows: &[(usize, u32)], scale: O
         if let Some(scale) = scale {
             #[expect(clippy::cast_possible_truncation, reason = "gradients are f32")]
             let log_sum = log_sum as f32;
-            for logit in &mut *logits {
-                *logit = exp(*logit - log_sum) * scale;
-            }
+            Kernels::get().exp_scaled(logits, 1.0, log_sum);
+            logits.iter_mut().for_each(|share| *share *= scale);
             logits[target] -= scale;
         }
         loss

@@ -100,7 +100,7 @@ impl Prepared {
         let mut lengths = dataset.lengths();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         let tokens = lengths.iter().take(recipe.batch.micro).sum();
-        let mut estimate = estimate(config, recipe, trained, tokens);
+        let mut estimate = estimate(config, recipe, trained, checkpoint.widest_type(), tokens);
         let items = dataset.train.iter().chain(&dataset.validation);
         let held: usize = items.map(|item| item.example.ids.len()).sum();
         // An id and a label a token; a row's text, and the file's while it is read.
@@ -148,15 +148,18 @@ impl Prepared {
         let mut checkpoint = Checkpoint::open(&self.folder)?;
         let Some(config) = &self.adapter else { return Ok(checkpoint.load(Hold::Trainable)?) };
         let recipe = &self.lineage.recipe;
+        let int8 = |floats| Hold::Int8 {
+            floats,
+            arithmetic: Arithmetic::CpuEval,
+            threshold: OUTLIER_THRESHOLD,
+        };
         let hold = match recipe.weights.base {
             BaseFormat::F32 => Hold::Frozen(WeightType::F32),
             BaseFormat::Bf16 => Hold::Frozen(WeightType::Bf16),
+            BaseFormat::Bf16Rounded => Hold::Frozen(WeightType::Bf16Rounded),
             BaseFormat::F16 => Hold::Frozen(WeightType::F16),
-            BaseFormat::Int8 => Hold::Int8 {
-                floats: self.widest,
-                arithmetic: Arithmetic::CpuEval,
-                threshold: OUTLIER_THRESHOLD,
-            },
+            BaseFormat::Int8 => int8(self.widest),
+            BaseFormat::Int8Rounded => int8(WeightType::Bf16Rounded),
         };
         let mut network = checkpoint.load(hold)?;
         let seed = recipe.lora.as_ref().map_or(0, |lora| lora.seed);

@@ -28,6 +28,28 @@ type RmsNormBackward = fn(&[f32], &[f32], &[f32], f32, &mut [f32]) -> f32;
 /// See [`Kernels::swiglu_backward`].
 type SwigluBackward = fn(&[f32], &[f32], &[f32], &mut [f32], &mut [f32]);
 
+/// See [`Kernels::adamw`].
+type AdamWUpdate = fn(&AdamWFactors, &mut [f32], &[f32], &mut [f32], &mut [f32]);
+
+/// Factors of an update of [`Kernels::adamw`].
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWFactors {
+    /// Of the parameter: 1 less its decay.
+    pub shrink: f32,
+    /// Of what is new in the first moment.
+    pub fresh1: f32,
+    /// Of what was in the second moment.
+    pub keep2: f32,
+    /// Of what is new in the second moment.
+    pub fresh2: f32,
+    /// Of the quotient that is added.
+    pub size: f32,
+    /// What the second moment's root is divided by.
+    pub root: f32,
+    /// Added to that.
+    pub eps: f32,
+}
+
 /// See [`Kernels::tile`].
 type PlainTile = fn(usize, &[f32], &[f32], &mut [[f32; LANES]]);
 
@@ -47,6 +69,8 @@ pub struct Kernels {
     pub(super) spread_int8: fn(&[Pair], &[f32; LANES], &mut [Pair]),
     pub(super) narrow_pairs: fn(&[Pair], &mut [Pair]),
     pub(super) narrow_line: fn(&Pair, &mut Line),
+    pub(super) narrow_rest: fn(&mut Pair),
+    pub(super) halve_int8: fn(&[Pair], &mut [Pair]),
     pub(super) transpose: fn(&mut [Line; WORDS]),
     tile: PlainTile,
     softmax: fn(&mut [f32]) -> (f32, f32),
@@ -56,6 +80,7 @@ pub struct Kernels {
     swiglu: fn(&[f32], &[f32], &mut [f32]),
     swiglu_backward: SwigluBackward,
     log_sum_exp: fn(&[f32]) -> f64,
+    adamw: AdamWUpdate,
 }
 
 impl Kernels {
@@ -87,6 +112,8 @@ impl Kernels {
             spread_int8: definition::spread_int8,
             narrow_pairs: definition::narrow_pairs,
             narrow_line: definition::narrow_line,
+            narrow_rest: definition::narrow_rest,
+            halve_int8: definition::halve_int8,
             transpose: definition::transpose,
             tile: scalar::tile,
             softmax: scalar::softmax,
@@ -96,6 +123,7 @@ impl Kernels {
             swiglu: scalar::swiglu,
             swiglu_backward: scalar::swiglu_backward,
             log_sum_exp: scalar::log_sum_exp,
+            adamw: scalar::adamw,
         }];
         #[cfg(target_arch = "x86_64")]
         sets.extend(x86::kernels());
@@ -171,6 +199,20 @@ impl Kernels {
         grad_up: &mut [f32],
     ) {
         (self.swiglu_backward)(gate, up, g, grad_gate, grad_up);
+    }
+
+    /// Moves the moments by a gradient g and the parameter p by the moments m and v:
+    /// `m += fresh1 (g - m)`, fused; `v = v keep2 + fresh2 g g`; `p = p shrink + size m / (sqrt(v) /
+    /// root + eps)`, not fused.
+    pub fn adamw(
+        &self,
+        factors: &AdamWFactors,
+        parameter: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
+        (self.adamw)(factors, parameter, gradient, first, second);
     }
 
     /// Returns the natural logarithm of the sum of exponentials, NaN if an element is NaN.

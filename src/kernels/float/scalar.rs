@@ -3,7 +3,7 @@
 //! The bodies are inlined into the wider sets, which compile them for their instruction set.
 //! A sum over a row runs in [`ACCUMULATORS`] interleaved partial sums, folded by halves.
 
-use super::LANES;
+use super::{AdamWFactors, LANES};
 
 /// Interleaved partial sums of a dot product.
 const ACCUMULATORS: usize = 16;
@@ -122,6 +122,24 @@ pub fn softmax(scores: &mut [f32]) -> (f32, f32) {
 pub fn exp_scaled(x: &mut [f32], factor: f32, shift: f32) {
     for x in x {
         *x = exp(x.mul_add(factor, -shift));
+    }
+}
+
+/// See [`Kernels::adamw`](super::Kernels::adamw).
+#[inline(always)]
+pub fn adamw(
+    factors: &AdamWFactors,
+    parameter: &mut [f32],
+    gradient: &[f32],
+    first: &mut [f32],
+    second: &mut [f32],
+) {
+    let AdamWFactors { shrink, fresh1, keep2, fresh2, size, root, eps } = *factors;
+    let moments = first.iter_mut().zip(second);
+    for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
+        *m = fresh1.mul_add(g - *m, *m);
+        *v = *v * keep2 + fresh2 * g * g;
+        *p = *p * shrink + size * *m / (v.sqrt() / root + eps);
     }
 }
 

@@ -154,6 +154,12 @@ fn conversions_of_every_set_equal_scalar_bit_for_bit() {
             }
             out
         });
+        both(&|kernels| {
+            let mut out = words.clone();
+            out.iter_mut().for_each(|pair| (kernels.narrow_rest)(pair));
+            out
+        });
+        both(&|kernels| spread(kernels.halve_int8, 2));
         let mut square: [Line; WORDS] = std::array::from_fn(|row| words[row][0]);
         (kernels.transpose)(&mut square);
         for (column, line) in square.iter().enumerate() {
@@ -201,8 +207,25 @@ fn row_kernels_of_every_set_equal_scalar_bit_for_bit() {
             grads
         };
         let want_grads = backward(&Kernels::available()[0]);
+        let factors = AdamWFactors {
+            shrink: 0.99,
+            fresh1: 0.1,
+            keep2: 0.999,
+            fresh2: 0.001,
+            size: -0.01,
+            root: 0.3,
+            eps: 1e-8,
+        };
+        let updated = |kernels: &Kernels| {
+            let (mut p, mut m) = (q.clone(), k[..d].to_vec());
+            let mut v: Vec<f32> = q.iter().map(|q| q.abs()).collect();
+            kernels.adamw(&factors, &mut p, &k[d..2 * d], &mut m, &mut v);
+            [p, m, v]
+        };
+        let want_update = updated(&Kernels::available()[0]);
         for kernels in Kernels::available() {
             assert_eq!(backward(&kernels), want_grads, "{} backward {d}", kernels.name);
+            assert_eq!(updated(&kernels), want_update, "{} adamw {d}", kernels.name);
             let mut out = vec![0.0; d];
             let mut scores = k.clone();
             assert_eq!(kernels.softmax(&mut scores), sums, "{} softmax {d}", kernels.name);

@@ -5,7 +5,7 @@ use super::{
         Level, amx, avx2, avx512, scalar as definition,
         words::{BLOCK_STEPS, TileKernel},
     },
-    Kernels, scalar,
+    AdamWFactors, Kernels, scalar,
 };
 
 /// Returns what this processor can run of AVX2, AVX-512, AVX-512 with BF16 and AMX, in this order.
@@ -31,6 +31,8 @@ pub(super) fn kernels() -> Vec<Kernels> {
                 }),
                 // SAFETY: as above.
                 narrow_line: |floats, out| unsafe { avx512::narrow_line(floats, out) },
+                // SAFETY: as above.
+                halve_int8: |words, out| unsafe { avx512::halve_int8(words, out) },
                 ..base
             };
             sets.push(halves);
@@ -73,6 +75,7 @@ macro_rules! set {
             };
 
             compile!($features, definition, narrow_line(floats: &Pair, out: &mut Line));
+            compile!($features, definition, narrow_rest(floats: &mut Pair));
             compile!($features, scalar, softmax(scores: &mut [f32]) -> (f32, f32));
             compile!($features, scalar, exp_scaled(x: &mut [f32], factor: f32, shift: f32));
             compile!($features, scalar, rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]));
@@ -84,6 +87,10 @@ macro_rules! set {
             ));
             compile!($features, scalar, swiglu(gate: &[f32], up: &[f32], out: &mut [f32]));
             compile!($features, scalar, log_sum_exp(x: &[f32]) -> f64);
+            compile!($features, scalar, adamw(
+                factors: &AdamWFactors, parameter: &mut [f32], gradient: &[f32],
+                first: &mut [f32], second: &mut [f32]
+            ));
 
             /// The set; only for processors with these features.
             pub(super) fn kernels() -> Kernels {
@@ -111,6 +118,9 @@ block_steps: BLOCK_STEPS,
                     // SAFETY: as above.
                     narrow_line: |floats, out| unsafe { narrow_line(floats, out) },
                     // SAFETY: as above.
+                    narrow_rest: |floats| unsafe { narrow_rest(floats) },
+                    halve_int8: definition::halve_int8,
+                    // SAFETY: as above.
                     transpose: |block: &mut [Line; WORDS]| unsafe { $tiles::transpose(block) },
                     // SAFETY: as above.
                     tile: |rows, x, w, acc| unsafe { $tiles::plain_tile(rows, x, w, acc) },
@@ -132,6 +142,10 @@ block_steps: BLOCK_STEPS,
                     swiglu: |gate, up, out| unsafe { swiglu(gate, up, out) },
                     // SAFETY: as above.
                     log_sum_exp: |x| unsafe { log_sum_exp(x) },
+                    // SAFETY: as above.
+                    adamw: |factors, parameter, gradient, first, second| unsafe {
+                        adamw(factors, parameter, gradient, first, second);
+                    },
                 }
             }
         }

@@ -95,7 +95,7 @@ impl Kernels {
     ) {
         let (inputs, outputs) = (weight.inputs(), weight.outputs());
         let (rows, steps) = (rows_of(x.len(), inputs), inputs.div_ceil(STEP));
-        let left = Left::pack(&self.tile, rows, steps, |row, step, line| {
+        let left = Left::pack(&self.tile, rows, 1, steps, |row, _, step, line| {
             let codes = &x[row * inputs..][..inputs][step * STEP..];
             *line = packed::line(&codes[..codes.len().min(STEP)]);
             line.0.iter_mut().for_each(|word| *word ^= self.shift);
@@ -113,7 +113,8 @@ impl Kernels {
             start,
             |row, panel, sums, out| {
                 let mut signed = [0; LANES];
-                for (signed, word) in signed.iter_mut().zip(sums.iter().flat_map(|line| line.0)) {
+                let words = sums[0].iter().flat_map(|line| line.0);
+                for (signed, word) in signed.iter_mut().zip(words) {
                     *signed = word.cast_signed();
                 }
                 finish(row, panel, &signed, out);

@@ -125,6 +125,40 @@ proptest! {
         }
     }
 
+    /// Exact products in bf16 lie within the bound of an f32 sum.
+    #[test]
+    fn exact_products_lie_within_the_bound_of_f32(
+        rows in 1..15_usize, outputs in 1..70_usize, inputs in 1..150_usize, seed in any::<u64>(),
+    ) {
+        let w = codes(outputs * inputs, seed);
+        let weight = PackedInt8::pack(&w, outputs, inputs).unwrap();
+        let scales = floats(outputs, seed ^ 1);
+        let (x, g) = (floats(rows * inputs, seed ^ 2), floats(rows * outputs, seed ^ 3));
+        let value = |o: usize, i: usize| f64::from(w[o * inputs + i]) * f64::from(scales[o]);
+        let check = |got: f32, terms: &mut dyn Iterator<Item = f64>| {
+            let (mut sum, mut size, mut count) = (0.0, 0.0, 2.0);
+            for term in terms {
+                sum += term;
+                size += term.abs();
+                count += 1.0;
+            }
+            let bound = 2.0 * (count + 2.0) * f64::from(f32::EPSILON) * size + 1e-30;
+            prop_assert!((f64::from(got) - sum).abs() <= bound, "{got} {sum}");
+            Ok(())
+        };
+        let set = Kernels::get();
+        let forward = set.dequantized_product(&x, &weight, &scales, Precision::Bf16Exact);
+        for (at, got) in forward.into_iter().enumerate() {
+            let (t, o) = (at / outputs, at % outputs);
+            check(got, &mut (0..inputs).map(|i| f64::from(x[t * inputs + i]) * value(o, i)))?;
+        }
+        let backward = set.transposed_product(&g, &weight, &scales, Precision::Bf16Exact);
+        for (at, got) in backward.into_iter().enumerate() {
+            let (t, i) = (at / inputs, at % inputs);
+            check(got, &mut (0..outputs).map(|o| f64::from(g[t * outputs + o]) * value(o, i)))?;
+        }
+    }
+
     /// bf16 products lie within the stated bound of the sum in f64 of the rounded operands.
     #[test]
     fn bf16_products_lie_within_their_bound(
@@ -227,7 +261,8 @@ fn results_do_not_depend_on_threads_or_on_rows_beside() {
     let alone = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let backward = set.transposed_product(&g, &weight, &scales, Precision::F32);
+            let backward = [Precision::F32, Precision::Bf16Exact]
+                .map(|precision| set.transposed_product(&g, &weight, &scales, precision));
             (set.int8_product(&x, &weight), backward)
         })
     };
@@ -237,8 +272,10 @@ fn results_do_not_depend_on_threads_or_on_rows_beside() {
     }
     let row = set.int8_product(&x[69 * inputs..], &weight).to_vec();
     assert_eq!(row, sums.to_vec()[69 * outputs..]);
-    let row = set.transposed_product(&g[69 * outputs..], &weight, &scales, Precision::F32);
-    assert_eq!(row, backward[69 * inputs..]);
+    for (precision, backward) in [Precision::F32, Precision::Bf16Exact].into_iter().zip(backward) {
+        let row = set.transposed_product(&g[69 * outputs..], &weight, &scales, precision);
+        assert_eq!(row, backward[69 * inputs..]);
+    }
 }
 
 /// A machine of the CI sets this, so that it fails where it would compare scalar with itself.

@@ -13,33 +13,39 @@ use super::{
     Kernels, Level, scalar,
 };
 
+/// Writes a set on vectors: `$tiles` has its tile kernel, `$wide` the kernels of rows.
+macro_rules! set {
+    ($name:literal, $level:expr, $tiles:ident, $shift:literal, $wide:ident) => {
+        // SAFETY (of each closure): it leaves `kernels` only after the features were detected.
+        Kernels {
+            name: $name,
+            level: $level,
+            tile: TileKernel {
+                heights: $tiles::HEIGHTS,
+                block_steps: BLOCK_STEPS,
+                // SAFETY: as above.
+                run: |block| unsafe { $tiles::int8_tile(block) },
+            },
+            shift: $shift,
+            // SAFETY: as above.
+            dequantize_row: |sums, row, scales, k, out| unsafe {
+                $wide::dequantize_row(sums, row, scales, k, out);
+            },
+            // SAFETY: as above.
+            absmax_below: |x, limit| unsafe { $wide::absmax_below(x, limit) },
+            // SAFETY: as above.
+            quantize_row: |x, scale, limit, out| unsafe {
+                $wide::quantize_row(x, scale, limit, out);
+            },
+        }
+    };
+}
+
 /// Returns what this processor can run of AVX2, AVX-512 with VNNI and AMX, in this order.
 pub(super) fn kernels() -> Vec<Kernels> {
     let mut sets = Vec::new();
     if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-        sets.push(Kernels {
-            name: "avx2",
-            level: Level::Avx2,
-            tile: TileKernel {
-                heights: avx2::HEIGHTS,
-                block_steps: BLOCK_STEPS,
-                // SAFETY (of each closure): it leaves this function only after the features were
-                // detected.
-                // SAFETY: as above.
-                run: |block| unsafe { avx2::int8_tile(block) },
-            },
-            shift: 0,
-            // SAFETY: as above.
-            dequantize_row: |sums, row, scales, k, out| unsafe {
-                wide256::dequantize_row(sums, row, scales, k, out);
-            },
-            // SAFETY: as above.
-            absmax_below: |x, limit| unsafe { wide256::absmax_below(x, limit) },
-            // SAFETY: as above.
-            quantize_row: |x, scale, limit, out| unsafe {
-                wide256::quantize_row(x, scale, limit, out);
-            },
-        });
+        sets.push(set!("avx2", Level::Avx2, avx2, 0, wide256));
     }
     if std::is_x86_feature_detected!("avx512f")
         && std::is_x86_feature_detected!("avx512bw")
@@ -47,27 +53,7 @@ pub(super) fn kernels() -> Vec<Kernels> {
         && std::is_x86_feature_detected!("avx512dq")
         && std::is_x86_feature_detected!("avx512vnni")
     {
-        let vnni = Kernels {
-            name: "avx512vnni",
-            level: Level::Avx512,
-            tile: TileKernel {
-                heights: avx512::HEIGHTS,
-                block_steps: BLOCK_STEPS,
-                // SAFETY: as above.
-                run: |block| unsafe { avx512::int8_tile(block) },
-            },
-            shift: 0x8080_8080,
-            // SAFETY: as above.
-            dequantize_row: |sums, row, scales, k, out| unsafe {
-                wide512::dequantize_row(sums, row, scales, k, out);
-            },
-            // SAFETY: as above.
-            absmax_below: |x, limit| unsafe { wide512::absmax_below(x, limit) },
-            // SAFETY: as above.
-            quantize_row: |x, scale, limit, out| unsafe {
-                wide512::quantize_row(x, scale, limit, out);
-            },
-        };
+        let vnni = set!("avx512vnni", Level::Avx512, avx512, 0x8080_8080, wide512);
         sets.push(vnni);
         if amx::units().int8 {
             sets.push(Kernels {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::{
     output,
     padding::{Inputs, Pad},
-    rows_and_width, to_vec, values,
+    read, rows_and_width, values,
 };
 pub use crate::kernels::attention::Heads;
 use crate::kernels::attention::{
@@ -127,14 +127,18 @@ impl CustomOp3 for Attention {
         let mut out = vec![0.0; q.len()];
         let mut log_sums = vec![0.0; rows * self.heads.query];
         let (mut out_left, mut log_sums_left) = (&mut *out, &mut *log_sums);
+        let mut tasks = Vec::with_capacity(self.spans.len());
         for span in self.spans.iter() {
             let (own_out, rest) = out_left.split_at_mut(span.len() * width);
             let (own_sums, rest_sums) = log_sums_left.split_at_mut(span.len() * self.heads.query);
             (out_left, log_sums_left) = (rest, rest_sums);
+            tasks.push((span, own_out, own_sums));
+        }
+        tasks.into_par_iter().for_each(|(span, out, log_sums)| {
             let kv = span.start * kv_width..span.end * kv_width;
             let q = &q[span.start * width..span.end * width];
-            self.attend_span(q, &k[kv.clone()], &v[kv], own_out, own_sums);
-        }
+            self.attend_span(q, &k[kv.clone()], &v[kv], out, log_sums);
+        });
         for pad in self.pads.iter() {
             pad.attend(self.heads, v, &mut out);
         }
@@ -156,8 +160,10 @@ impl CustomOp3 for Attention {
         };
         let heads = self.heads;
         let (width, kv_width) = (heads.query_width(), heads.kv_width());
-        let (queries, keys, values) = (to_vec(q)?, to_vec(k)?, to_vec(v)?);
-        let (out, grad) = (to_vec(out)?, to_vec(grad)?);
+        let (queries, keys, values) = (read(q)?, read(k)?, read(v)?);
+        let (queries, keys, values): (&[f32], &[f32], &[f32]) = (&queries, &keys, &values);
+        let (out, grad) = (read(out)?, read(grad)?);
+        let (out, grad): (&[f32], &[f32]) = (&out, &grad);
         let mut grads = (vec![0.0; queries.len()], vec![0.0; keys.len()], vec![0.0; keys.len()]);
         let is_padding = |span: &&Range<usize>| self.pads.iter().any(|pad| pad.rows == **span);
         let tasks: Vec<(&Range<usize>, usize)> = self
@@ -192,7 +198,7 @@ impl CustomOp3 for Attention {
             place(&own.keys, &mut grads.1[span.start * kv_width..], kv_width, columns.clone());
             place(&own.values, &mut grads.2[span.start * kv_width..], kv_width, columns);
         }
-        let inputs = Inputs { heads, queries: &queries, keys: &keys, values: &values, grad: &grad };
+        let inputs = Inputs { heads, queries, keys, values, grad };
         let tasks: Vec<(&Pad, usize)> =
             self.pads.iter().flat_map(|pad| (0..heads.kv).map(move |head| (pad, head))).collect();
         let of_pads: Vec<Gradients> =

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor};
 
-use super::{output, rows_and_width, to_vec, values};
+use super::{output, read, rows_and_width, values};
 use crate::kernels::matrix::Matrix;
 
 struct FrozenLinear(Arc<Matrix>);
 
 /// Returns `x · Wᵀ`; the gradient reaches `x` alone.
 ///
-/// `x: [t, inputs]`, result `[t, outputs]`.
+/// `x: [t, inputs]`, result `[t, outputs]`. The weights' type says in which
+/// precision, both ways.
 ///
 /// # Errors
 ///
@@ -30,11 +31,15 @@ impl CustomOp1 for FrozenLinear {
         if width != self.0.inputs() {
             candle_core::bail!("frozen-linear: {width} inputs, weights have {}", self.0.inputs());
         }
-        Ok(output(self.0.multiply(values(storage, layout)?), rows, self.0.outputs()))
+        Ok(output(
+            self.0.multiply_in(values(storage, layout)?, self.0.weight_type().precision()),
+            rows,
+            self.0.outputs(),
+        ))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = self.0.multiply_transposed(&to_vec(grad)?);
+        let grad = self.0.multiply_transposed_in(&read(grad)?, self.0.weight_type().precision());
         Tensor::from_vec(grad, x.shape(), &Device::Cpu).map(Some)
     }
 }

@@ -21,7 +21,9 @@ pub use rope::rotate;
 pub use swiglu::swiglu;
 pub use trainable::trainable_linear;
 
-use candle_core::{CpuStorage, Error, Layout, Result, Shape, Tensor};
+use std::ops::Range;
+
+use candle_core::{CpuStorage, Error, Layout, Result, Shape, Storage, StorageRef, Tensor};
 
 /// Values below which an op runs on the calling thread alone.
 const PARALLEL_FROM: usize = 1 << 14;
@@ -41,6 +43,36 @@ fn rows_and_width(layout: &Layout) -> Result<(usize, usize)> {
 /// Copies a tensor's values out.
 fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
+}
+
+/// Values of a tensor: where they lie, or a copy if they are not in order there.
+enum Read<'a> {
+    Here(StorageRef<'a>, Range<usize>),
+    Copied(Vec<f32>),
+}
+
+impl std::ops::Deref for Read<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Here(storage, range) => match &**storage {
+                Storage::Cpu(CpuStorage::F32(values)) => &values[range.clone()],
+                _ => unreachable!("`read` has looked"),
+            },
+            Self::Copied(values) => values,
+        }
+    }
+}
+
+/// Reads a tensor's values, without a copy where they are f32 in order on the CPU.
+fn read(tensor: &Tensor) -> Result<Read<'_>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let is_here = matches!(&*storage, Storage::Cpu(CpuStorage::F32(_)));
+    match layout.contiguous_offsets() {
+        Some((begin, end)) if is_here => Ok(Read::Here(storage, begin..end)),
+        _ => Ok(Read::Copied(to_vec(tensor)?)),
+    }
 }
 
 /// Wraps an op's result.

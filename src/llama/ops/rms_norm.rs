@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::{for_each_row, for_each_two_rows, output, rows_and_width, to_vec, values};
+use super::{for_each_row, for_each_two_rows, output, read, rows_and_width, values};
 use crate::kernels::float::Kernels;
 
 struct RmsNorm {
@@ -53,13 +53,14 @@ impl CustomOp2 for RmsNorm {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = weight.elem_count();
-        let (values, w, g) = (to_vec(x)?, to_vec(weight)?, to_vec(grad)?);
+        let (values, w, g) = (read(x)?, read(weight)?, read(grad)?);
+        let (values, w, g): (&[f32], &[f32], &[f32]) = (&values, &w, &g);
         // Without a gradient of its own `x` still gives the factors of the rows.
         let (mut grad_x, mut factors) = (vec![0.0; values.len()], vec![0.0; values.len() / width]);
         for_each_two_rows(&mut grad_x, &mut factors, width, |row, out, factor| {
             let row = row * width..(row + 1) * width;
             let (x, g) = (&values[row.clone()], &g[row]);
-            factor[0] = Kernels::get().rms_norm_backward(x, &w, g, self.eps, out);
+            factor[0] = Kernels::get().rms_norm_backward(x, w, g, self.eps, out);
         });
         let grad_weight = if weight.track_op() {
             let mut out = vec![0.0; width];

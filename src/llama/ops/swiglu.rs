@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::{for_each_row, for_each_two_rows, output, rows_and_width, to_vec, values};
+use super::{for_each_row, for_each_two_rows, output, read, rows_and_width, values};
 use crate::kernels::float::Kernels;
 
 struct SwiGlu;
@@ -51,7 +51,8 @@ impl CustomOp2 for SwiGlu {
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = gate.dim(1)?;
-        let (gates, ups, g) = (to_vec(gate)?, to_vec(up)?, to_vec(grad)?);
+        let (gates, ups, g) = (read(gate)?, read(up)?, read(grad)?);
+        let (gates, ups, g): (&[f32], &[f32], &[f32]) = (&gates, &ups, &g);
         let (mut grad_gate, mut grad_up) = (vec![0.0; g.len()], vec![0.0; g.len()]);
         for_each_two_rows(&mut grad_gate, &mut grad_up, width, |row, grad_gate, grad_up| {
             let row = row * width..(row + 1) * width;

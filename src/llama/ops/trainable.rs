@@ -6,7 +6,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor};
 
-use super::{output, rows_and_width, to_vec, values};
+use super::{output, read, rows_and_width, values};
 use crate::kernels::dense;
 
 struct TrainableLinear;
@@ -51,15 +51,15 @@ impl CustomOp2 for TrainableLinear {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (inputs, g) = (weight.dim(1)?, to_vec(grad)?);
+        let (inputs, g) = (weight.dim(1)?, read(grad)?);
         let grad_x = if x.track_op() {
-            let product = dense::input_gradient(&g, &to_vec(weight)?, inputs);
+            let product = dense::input_gradient(&g, &read(weight)?, inputs);
             Some(Tensor::from_vec(product, x.shape(), &Device::Cpu)?)
         } else {
             None
         };
         let grad_weight = if weight.track_op() {
-            let product = dense::weight_gradient(&g, &to_vec(x)?, inputs);
+            let product = dense::weight_gradient(&g, &read(x)?, inputs);
             Some(Tensor::from_vec(product, weight.shape(), &Device::Cpu)?)
         } else {
             None

@@ -54,12 +54,16 @@ pub struct Recipe {
 pub enum BaseFormat {
     /// Single precision.
     F32,
-    /// bfloat16.
+    /// bfloat16; activations and gradients are multiplied as they are.
     Bf16,
+    /// bfloat16, to which activations and gradients are rounded as well where they meet weights.
+    Bf16Rounded,
     /// Half precision.
     F16,
-    /// int8 codes with a scale a row.
+    /// int8 codes with a scale a row; gradients are multiplied as they are.
     Int8,
+    /// The same, with gradients rounded to bf16 where they meet weights.
+    Int8Rounded,
 }
 
 /// What is trained.
