@@ -44,6 +44,15 @@ bench-check:
 bench *ARGS:
     cargo bench --locked {{ ARGS }}
 
+# measure beside the peers, in turns, as benchmarks/METHODOLOGY.md says; MODEL is a checkpoint of `medharness synth`
+[group('bench')]
+bench-peers MODEL TOKENIZER *ARGS:
+    cargo build --locked --release
+    cargo bench --locked --bench network --no-run
+    cargo bench --locked --bench kernels > benchmarks/records/$(date +%F)-ceilings.txt
+    python benchmarks/peers/infer.py --network "$(ls -t target/release/deps/network-* | grep -v '\.d$' | head -1)" --model {{ MODEL }} --out benchmarks/records/$(date +%F)-infer-$(basename {{ MODEL }}).json {{ ARGS }}
+    python benchmarks/peers/train.py --medharness target/release/medharness --model {{ MODEL }} --tokenizer {{ TOKENIZER }} --out benchmarks/records/$(date +%F)-train-$(basename {{ MODEL }}).json
+
 # re-make the goldens with the reference programs, in a throw-away environment
 [group('goldens')]
 goldens:

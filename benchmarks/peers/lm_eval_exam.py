@@ -6,6 +6,9 @@ ones), which lm-eval's `hf` backend answers in f32 with the BOS policy of the pr
 each run, how many choices agree and every question where they do not, with the margin. Exit code 1
 if a choice differs by more than TIE between its two options.
 
+With --medharness BIN the exams are also timed: our program asks them again, in --ours' format, and lm-eval answers
+in --dtype and --batch; both times include starting and loading.
+
 Run: python benchmarks/peers/lm_eval_exam.py --model DIR RUN...
 (lm_eval 0.4.13, transformers 5.23.0, torch 2.13.0, CPU)
 """
@@ -15,8 +18,10 @@ import hashlib
 import json
 import os
 import pathlib
+import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -62,13 +67,13 @@ def documents(run):
     return protocol, decoding, docs, left_out
 
 
-def ask(model, protocol, decoding, docs):
+def ask(model, protocol, decoding, docs, dtype, batch):
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     bos = protocol["bos"]
-    lm = HFLM(pretrained=str(model), device="cpu", dtype="float32", batch_size=8,
+    lm = HFLM(pretrained=str(model), device="cpu", dtype=dtype, batch_size=batch,
               add_bos_token=bos == "model")
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -93,9 +98,25 @@ def first_best(scores):
     return max(range(len(scores)), key=lambda i: (scores[i], -i))
 
 
-def compare(run, model):
+def again(arguments, run):
+    """Seconds in which our program asks the run's exam again."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [arguments.medharness, "eval", "--no-progress", "--model", arguments.model, "--exam", run / "exam.jsonl",
+                   "--protocol", run / "protocol.toml", "--dtype", arguments.ours, "--out", f"{folder}/run"]
+        begun = time.perf_counter()
+        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - begun
+
+
+def compare(run, arguments):
     protocol, decoding, docs, left_out = documents(run)
-    theirs = ask(model, protocol, decoding, docs)
+    begun = time.perf_counter()
+    theirs = ask(arguments.model, protocol, decoding, docs, arguments.dtype, arguments.batch)
+    seconds = time.perf_counter() - begun
+    if arguments.medharness:
+        ours = again(arguments, run)
+        print(f"{run}: {len(docs)} questions, ours {arguments.ours} {ours:.1f} s, lm-eval {arguments.dtype} {seconds:.1f} s, "
+              f"{seconds / ours:.2f} times as long")
     same, ties, wrong, largest = 0, [], [], 0.0
     for doc, scores in zip(docs, theirs):
         ours = doc["ours"]
@@ -118,8 +139,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("runs", nargs="+", type=pathlib.Path)
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--medharness")
+    parser.add_argument("--ours", default="f32", help="our number format for the timing")
     arguments = parser.parse_args()
-    return 0 if all([compare(run, arguments.model) for run in arguments.runs]) else 1
+    return 0 if all([compare(run, arguments) for run in arguments.runs]) else 1
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 For each row (full, LoRA, LoRA + 8-bit; with and without recomputation) both programs make the same
 updates on the same random weights (`medharness synth`) and rows of 256 tokens, in turn, each in a
 process of its own. Step time is the median over the updates but the first and over the repeats; memory is
-the largest resident size of the process. The tokens differ, their number does not.
+the largest resident size of the process. The tokens differ, their number does not. `-rounded` rounds activations
+and gradients to bf16 where they meet weights, as torch does in bf16; without it only the weights are rounded.
 Needs torch, transformers, peft, bitsandbytes (golden/make/requirements.txt); 2 threads.
 """
 
@@ -20,15 +21,17 @@ import sys
 import tempfile
 import time
 
+import turns
+
 ROWS = [
-    # name, LoRA, base of medharness, recomputation
-    ("full", False, "f32", False),
-    ("full", False, "f32", True),
-    ("LoRA f32", True, "f32", False),
-    ("LoRA bf16", True, "bf16", False),
-    ("LoRA bf16", True, "bf16", True),
-    ("LoRA + 8-bit", True, "int8", False),
-    ("LoRA + 8-bit", True, "int8", True),
+    # name, LoRA, bases of medharness, base of the peer, recomputation
+    ("full", False, ["f32"], "f32", False),
+    ("full", False, ["f32"], "f32", True),
+    ("LoRA f32", True, ["f32"], "f32", False),
+    ("LoRA bf16", True, ["bf16", "bf16-rounded"], "bf16", False),
+    ("LoRA bf16", True, ["bf16", "bf16-rounded"], "bf16", True),
+    ("LoRA + 8-bit", True, ["int8", "int8-rounded"], "int8", False),
+    ("LoRA + 8-bit", True, ["int8", "int8-rounded"], "int8", True),
 ]
 TOKENS = 256
 
@@ -81,8 +84,8 @@ on_bad_step = "stop"
 """
 
 
-def ours(arguments, model, data, row, folder):
-    _, lora, base, recompute = row
+def ours(arguments, model, data, row, base, folder):
+    _, lora, _, _, recompute = row
     path = pathlib.Path(folder) / "recipe.toml"
     path.write_text(recipe(lora, base, recompute, arguments.steps))
     out = pathlib.Path(folder) / "out"
@@ -128,7 +131,7 @@ print(json.dumps([times[1:], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss 
 
 
 def peers(arguments, model, ids, row):
-    _, lora, base, recompute = row
+    _, lora, _, base, recompute = row
     command = [sys.executable, "-W", "ignore", "-c", PEER, model, ids, lora, base, recompute, arguments.steps]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
     done = subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True, env=environment)
@@ -140,32 +143,50 @@ def main():
     parser.add_argument("--medharness", required=True)
     parser.add_argument("--shape", default="m")
     parser.add_argument("--tokenizer", required=True, help="a tokenizer of 32,000 tokens")
+    parser.add_argument("--model", help="a checkpoint of `medharness synth`, in place of a new one")
+    parser.add_argument("--rows", default="full,LoRA f32,LoRA bf16,LoRA + 8-bit", help="names of rows")
+    parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out")
     arguments = parser.parse_args()
+    before = turns.load()
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        model, data, ids = folder / "model", folder / "rows.json", folder / "ids.json"
-        run = [arguments.medharness, "synth", "--shape", arguments.shape, "--dtype", "bf16", "--tokenizer", arguments.tokenizer, model]
-        subprocess.run(list(map(str, run)), check=True, stdout=subprocess.DEVNULL)
+        model, data, ids = pathlib.Path(arguments.model or folder / "model"), folder / "rows.json", folder / "ids.json"
+        if not arguments.model:
+            run = [arguments.medharness, "synth", "--shape", arguments.shape, "--dtype", "bf16", "--tokenizer", arguments.tokenizer, model]
+            subprocess.run(list(map(str, run)), check=True, stdout=subprocess.DEVNULL)
         text = "The liver makes bile, and the kidney makes urine. " * 60
         data.write_text(json.dumps([{"instruction": "Repeat.", "input": "", "output": text}] * (arguments.steps + 1)))
         ids.write_text(json.dumps(list(range(3, 3 + TOKENS))))
         print("| model | recomputation | program | s/step | tokens/s | peak MiB |\n|---|---|---|---|---|---|")
         for row in ROWS:
-            found = {"medharness": ([], []), "PEFT + transformers": ([], [])}
+            if row[0] not in arguments.rows.split(","):
+                continue
+            measured = {f"medharness {base}": ([], []) for base in row[2]}
+            if not arguments.no_peer:
+                measured["PEFT + transformers"] = ([], [])
             for _ in range(arguments.repeats):
-                with tempfile.TemporaryDirectory() as place:
-                    times, peak = ours(arguments, model, data, row, place)
-                found["medharness"][0].extend(times)
-                found["medharness"][1].append(peak)
-                times, peak = peers(arguments, model, ids, row)
-                found["PEFT + transformers"][0].extend(times)
-                found["PEFT + transformers"][1].append(peak)
+                for base in row[2]:
+                    with tempfile.TemporaryDirectory() as place:
+                        times, peak = ours(arguments, model, data, row, base, place)
+                    measured[f"medharness {base}"][0].extend(times)
+                    measured[f"medharness {base}"][1].append(peak)
+                if not arguments.no_peer:
+                    times, peak = peers(arguments, model, ids, row)
+                    measured["PEFT + transformers"][0].extend(times)
+                    measured["PEFT + transformers"][1].append(peak)
                 time.sleep(1)
-            for program, (times, peaks) in found.items():
+            for program, (times, peaks) in measured.items():
                 step = statistics.median(times)
-                print(f"| {row[0]} | {'yes' if row[3] else 'no'} | {program} | {step:.2f} | {TOKENS / step:.0f} | {max(peaks)} |", flush=True)
+                recompute = "yes" if row[4] else "no"
+                print(f"| {row[0]} | {recompute} | {program} | {step:.2f} | {TOKENS / step:.0f} | {max(peaks)} |", flush=True)
+                found.append({"what": f"{row[0]}, recomputation {recompute}", "program": program, "unit": "tokens/s",
+                              "median": TOKENS / step, "least": TOKENS / max(times), "most": TOKENS / min(times),
+                              "rounds": len(times), "peak_mib": max(peaks)})
+    turns.write(arguments.out, f"train {arguments.shape}", {"python": sys.version.split()[0]}, found, before)
 
 
 if __name__ == "__main__":
