@@ -65,7 +65,7 @@ def main():
         found += turns.rows("160,000 rows", 1, "1/s", seconds, "medharness corpus audit --tokenizer")
         letters = "ABCDE"
         questions = [{"id": f"q{at}", "step": 1 + at % 3, "question": f"Question {at}?",
-                      "options": {letter: f"{letter} of {at}" for letter in letters}, "answer": letters[at % 5],
+                      "options": [{"letter": letter, "text": f"{letter} of {at}"} for letter in letters], "answer": letters[at % 5],
                       "has_image": False, "source": "bench"} for at in range(ATTEMPTS // 5)]
         exam.write_text("".join(json.dumps(question) + "\n" for question in questions))
         run = folder / "run"
