@@ -34,6 +34,12 @@ reports:
 mini:
     cargo run --locked --release -- mini --out golden/mini
 
+# train the miniature study's base models again from nothing: the same bits on the same kernel set
+[group('goldens')]
+pretrain-mini OUT="golden/mini/models" WORK="target/pretrain-mini":
+    rm -rf {{ OUT }}/small {{ OUT }}/large
+    cargo run --locked --release -- mini pretrain --out {{ OUT }} --work {{ WORK }}
+
 # run every bench once for its answer, without timing
 [group('bench')]
 bench-check:

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Standard deviation of every matrix; `initializer_range` of the published configurations.
-const SPREAD: f64 = 0.02;
+pub const SPREAD: f64 = 0.02;
 
 /// Largest shard.
 const SHARD_BYTES: u64 = 2 << 30;
@@ -47,6 +47,9 @@ pub enum SynthError {
     /// The folder holds files already.
     #[error("`{0}` is not an empty folder")]
     NotEmpty(PathBuf),
+    /// The values to write cannot be had.
+    #[error("weights")]
+    Values(#[source] Box<CheckpointError>),
     /// A file cannot be written.
     #[error("cannot write `{path}`")]
     Write {
@@ -110,7 +113,12 @@ pub struct RandomWeights {
 impl RandomWeights {
     /// Returns the values of `seed`.
     pub fn new(seed: Seed) -> Self {
-        Self { seed, quantiles: quantiles() }
+        Self::with_spread(seed, SPREAD)
+    }
+
+    /// Returns the values of `seed`, with this standard deviation.
+    pub fn with_spread(seed: Seed, spread: f64) -> Self {
+        Self { seed, quantiles: quantiles(spread) }
     }
 
     /// Appends the values `first..first + len` of a tensor.
@@ -161,8 +169,8 @@ impl WeightSource for RandomWeights {
     }
 }
 
-/// Returns the quantiles of N(0, 0.02) at the middles of 65,536 equal parts.
-fn quantiles() -> Vec<f32> {
+/// Returns the quantiles of N(0, spread) at the middles of 65,536 equal parts.
+fn quantiles(spread: f64) -> Vec<f32> {
     let parts = 1 << 16;
     // Newton's method on the distribution function, from the neighbour before.
     let mut z = -4.5;
@@ -175,7 +183,7 @@ fn quantiles() -> Vec<f32> {
                 z += ((want - below) / density).clamp(-0.5, 0.5);
             }
             #[expect(clippy::cast_possible_truncation, reason = "weights are f32")]
-            let value = (z * SPREAD) as f32;
+            let value = (z * spread) as f32;
             value
         })
         .collect()
@@ -196,7 +204,29 @@ pub fn write(
     watch: &mut dyn FnMut(u64, u64),
 ) -> Result<(), SynthError> {
     let json = config(shape, weight_type)?;
-    let config = Config::parse(&json.to_string()).expect("the shapes are sound");
+    let mut source = RandomWeights::new(seed);
+    write_checkpoint(&json, weight_type, &mut source, folder, watch)
+}
+
+/// Writes the checkpoint of a configuration with values from `source` to an empty or new folder.
+///
+/// `watch` is called with the bytes written so far and in total.
+///
+/// # Errors
+///
+/// [`SynthError`] if the source lacks a tensor or the folder cannot be written.
+///
+/// # Panics
+///
+/// If the configuration is not one that this program reads.
+pub fn write_checkpoint(
+    json: &Value,
+    weight_type: WeightType,
+    source: &mut dyn WeightSource,
+    folder: &Path,
+    watch: &mut dyn FnMut(u64, u64),
+) -> Result<(), SynthError> {
+    let config = Config::parse(&json.to_string()).expect("the caller's configuration is sound");
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| SynthError::Write { path, source }
@@ -209,7 +239,6 @@ pub fn write(
     let total: u64 = shards.iter().flatten().map(|tensor| tensor.bytes).sum();
     let mut written = 0;
     let mut map = Map::new();
-    let source = RandomWeights::new(seed);
     for (i, tensors) in shards.iter().enumerate() {
         let name = match shards.len() {
             1 => "model.safetensors".to_owned(),
@@ -221,14 +250,15 @@ pub fn write(
             written += bytes;
             watch(written, total);
         };
-        write_shard(&path, tensors, weight_type, &source, &mut watch).map_err(failed(&path))?;
+        write_shard(&path, tensors, weight_type, source, &mut watch)
+            .map_err(|error| error.at(&path))?;
     }
     if shards.len() > 1 {
         let index = json!({ "metadata": { "total_size": total }, "weight_map": map });
         write_json(&folder.join("model.safetensors.index.json"), &index)?;
     }
     // Last, so that a folder with it is complete.
-    write_json(&folder.join("config.json"), &json)
+    write_json(&folder.join("config.json"), json)
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<(), SynthError> {
@@ -263,9 +293,9 @@ fn write_shard(
     path: &Path,
     tensors: &[Planned],
     weight_type: WeightType,
-    source: &RandomWeights,
+    source: &mut dyn WeightSource,
     written: &mut dyn FnMut(u64),
-) -> io::Result<()> {
+) -> Result<(), ShardError> {
     let dtype = match weight_type {
         WeightType::F32 => "F32",
         WeightType::F16 => "F16",
@@ -290,11 +320,13 @@ fn write_shard(
     file.write_all(header.as_bytes())?;
     let (mut values, mut bytes) = (Vec::new(), Vec::new());
     for tensor in tensors {
-        let len: usize = tensor.shape.iter().product();
-        for first in (0..len).step_by(PIECE_VALUES) {
+        let rows = tensor.shape[0];
+        let row_len = tensor.shape[1..].iter().product::<usize>().max(1);
+        let step = (PIECE_VALUES / row_len).max(1);
+        for first in (0..rows).step_by(step) {
             values.clear();
             bytes.clear();
-            source.values(&tensor.name, first, PIECE_VALUES.min(len - first), &mut values);
+            source.read(&tensor.name, row_len, first, step.min(rows - first), &mut values)?;
             match weight_type {
                 WeightType::F32 => bytes.extend(values.iter().flat_map(|v| v.to_le_bytes())),
                 WeightType::F16 => {
@@ -308,5 +340,32 @@ fn write_shard(
             written(bytes.len() as u64);
         }
     }
-    file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+    Ok(file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?)
+}
+
+/// Why a shard cannot be written: its values or its file.
+enum ShardError {
+    Values(CheckpointError),
+    File(io::Error),
+}
+
+impl ShardError {
+    fn at(self, path: &Path) -> SynthError {
+        match self {
+            Self::Values(source) => SynthError::Values(Box::new(source)),
+            Self::File(source) => SynthError::Write { path: path.to_owned(), source },
+        }
+    }
+}
+
+impl From<CheckpointError> for ShardError {
+    fn from(error: CheckpointError) -> Self {
+        Self::Values(error)
+    }
+}
+
+impl From<io::Error> for ShardError {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Data, Item, MicroBatch, Padding, Sampler, Split, Text, TrainError, recipe::End};
 use crate::{
-    corpus::{Encoding, Row, Truncation},
+    corpus::{Encoding, Example, IGNORED, Row, Truncation, miniature::Document},
     llama::tokenizer::Tokenizer,
     protocol::Bos,
 };
@@ -83,6 +83,52 @@ impl Dataset {
         Ok(Self { train: encode(&split.train)?, validation: encode(&split.validation)? })
     }
 
+    /// Encodes documents of which parts are learnt: BOS in front, and EOS, learnt as well, behind one
+    /// that is learnt to its end. None is held out; `documents` are rows by their places.
+    ///
+    /// A token is learnt if the last of its bytes is.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Tokenizer`] that the tokenizer failed, [`TrainError::Token`] that it has no BOS or
+    /// EOS, [`TrainError::Spelling`] that its tokens do not spell a document.
+    pub fn of_documents(
+        documents: &[&Document],
+        tokenizer: &Tokenizer,
+    ) -> Result<Self, TrainError> {
+        let bos = tokenizer.bos_id().ok_or(TrainError::Token { what: "BOS" })?;
+        let eos = tokenizer.eos_id().ok_or(TrainError::Token { what: "EOS" })?;
+        let lens: Vec<usize> = (0..tokenizer.vocab_size())
+            .map(|id| tokenizer.piece(u32::try_from(id).ok()?).map(|piece| spelt_bytes(&piece)))
+            .map(Option::unwrap_or_default)
+            .collect();
+        let encode = |(row, document): (usize, &&Document)| {
+            let Document { text, learnt } = *document;
+            let failed = |error| TrainError::Tokenizer(Box::new(error));
+            let mut ids = tokenizer.encode(text, Bos::Id(bos)).map_err(failed)?;
+            let mut labels = vec![IGNORED; ids.len()];
+            // The space that LLaMA's layout puts in front of a text counts for none of its bytes.
+            let mut end = 0;
+            for (label, id) in labels.iter_mut().zip(&ids).skip(1) {
+                end += lens[*id as usize];
+                let last = end.saturating_sub(2);
+                if learnt.iter().any(|part| part.contains(&last)) {
+                    *label = i64::from(*id);
+                }
+            }
+            if end != text.len() + 1 {
+                return Err(TrainError::Spelling { row });
+            }
+            if learnt.last().is_some_and(|part| part.end == text.len()) {
+                ids.push(eos);
+                labels.push(i64::from(eos));
+            }
+            Ok(Item { row, example: Example { ids, labels, truncation: Truncation::None } })
+        };
+        let train: Result<_, TrainError> = documents.par_iter().enumerate().map(encode).collect();
+        Ok(Self { train: train?, validation: Vec::new() })
+    }
+
     /// Returns the number of tokens of each training row.
     pub fn lengths(&self) -> Vec<usize> {
         self.train.iter().map(|item| item.example.ids.len()).collect()
@@ -107,6 +153,14 @@ impl Dataset {
     pub fn sampler(&self, data: &Data, rows_of_update: usize) -> Sampler {
         let group = data.group_by_length.then_some(rows_of_update);
         Sampler { era: data.order, seed: data.seed, group }
+    }
+}
+
+/// Returns the bytes of text that a piece in LLaMA's layout stands for.
+fn spelt_bytes(piece: &str) -> usize {
+    match piece.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')) {
+        Some(hex) if hex.len() == 2 => 1,
+        _ => piece.replace('▁', " ").len(),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Defect, RecipeError};
 use crate::{
     corpus::{EncodingError, OverlapError, RowError},
     exam::ExamError,
-    llama::{CheckpointError, NetworkError, tokenizer::TokenizerError},
+    llama::{CheckpointError, NetworkError, synth::SynthError, tokenizer::TokenizerError},
     lora::LoraError,
     store::StoreError,
 };
@@ -63,12 +63,21 @@ pub enum TrainError {
     /// The tokenizer failed on a row.
     #[error("tokenizer")]
     Tokenizer(#[source] Box<TokenizerError>),
+    /// The tokens of a text do not spell it: the tokenizer changes or drops characters.
+    #[error("the tokens of document {row} do not spell its text")]
+    Spelling {
+        /// Its place, from 0.
+        row: usize,
+    },
     /// The network failed.
     #[error("network")]
     Network(#[from] NetworkError),
     /// The base model cannot be read.
     #[error("base model")]
     Base(#[from] CheckpointError),
+    /// A base model cannot be written.
+    #[error("base model")]
+    Synth(#[from] SynthError),
     /// The adapter cannot be made, read or written.
     #[error("adapter")]
     Adapter(#[from] LoraError),

@@ -6,6 +6,7 @@
 //! without [`Recompute`].
 
 mod adamw;
+mod base;
 mod checkpoint;
 mod curve;
 mod dataset;
@@ -32,6 +33,7 @@ mod tensors;
 mod trainer;
 
 pub use adamw::{AdamW, Moments, clip_factor, global_norm};
+pub use base::{BaseSize, curriculum, reading_order, write_base, write_random};
 pub use checkpoint::{Best, Checkpoints, Progress};
 pub use curve::loss_curve;
 pub use dataset::{Counts, Dataset};

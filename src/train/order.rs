@@ -73,6 +73,10 @@ pub enum Era {
     /// transformers 5 with accelerate: each epoch has its own seed.
     #[serde(rename = "current")]
     Current,
+    /// That of the rows, in every epoch: a curriculum is read as it is written. The rows are those
+    /// behind the split, which shuffles a file; nothing else is drawn.
+    #[serde(rename = "as-written")]
+    AsWritten,
 }
 
 /// The order of rows in every epoch.
@@ -103,6 +107,7 @@ impl Sampler {
     fn epoch(&self, epoch: u64, lengths: &[usize], generator: &mut Mt19937) -> Vec<usize> {
         let n = lengths.len();
         match (self.era, self.group) {
+            (Era::AsWritten, None) => (0..n).collect(),
             (Era::Current, None) => Mt19937::new(self.seed.wrapping_add(epoch)).permutation(n),
             (Era::Current, Some(rows)) => {
                 // The loader draws the seed of its workers first.
@@ -115,7 +120,7 @@ impl Sampler {
                 generator.permutation(n);
                 order
             }
-            (Era::Y2023, Some(rows)) => grouped(lengths, rows, generator),
+            (Era::Y2023 | Era::AsWritten, Some(rows)) => grouped(lengths, rows, generator),
         }
     }
 }

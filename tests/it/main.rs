@@ -57,6 +57,7 @@ mod mini_study;
 mod mini_sweep;
 mod miniature;
 mod miniature_build;
+mod miniature_pretraining;
 mod overlap;
 mod protocol;
 mod protocol_strict;

@@ -11,7 +11,7 @@ use std::{
 use medharness::{
     corpus::{
         OverlapSearch, OverlapSettings, Row,
-        miniature::{Facts, Item, Miniature, Taught},
+        miniature::{Facts, Item, Miniature, Stage, Taught},
         read_rows,
     },
     exam::{Exam, Report},
@@ -38,11 +38,17 @@ fn committed() -> Miniature {
     DRAWN.clone()
 }
 
+/// The documents of the pre-training text.
+fn documents(miniature: &Miniature) -> impl Iterator<Item = &str> {
+    let stages = miniature.pretraining.iter();
+    stages.flat_map(Stage::documents).map(|document| document.text.as_str())
+}
+
 /// Every training text of `miniature`, as rows.
 fn training(miniature: &Miniature) -> Vec<Row> {
-    let document = |text: &String| Row { output: text.clone(), ..Row::default() };
+    let document = |text: &str| Row { output: text.to_owned(), ..Row::default() };
     let rows = miniature.meadow.iter().chain(&miniature.alpaca).cloned();
-    rows.chain(miniature.pretraining.iter().map(document)).collect()
+    rows.chain(documents(miniature).map(document)).collect()
 }
 
 /// The words of a text as overlap counts them, written here a second time.
@@ -179,9 +185,7 @@ fn strata_differ_in_how_the_training_data_teach_them() {
     let miniature = committed();
     let facts = Facts::medical();
     // Paragraphs of sentences are the documents of one line.
-    let sentences: HashSet<&str> = miniature
-        .pretraining
-        .iter()
+    let sentences: HashSet<&str> = documents(&miniature)
         .filter(|document| !document.contains('\n'))
         .flat_map(|document| document.trim_end_matches('.').split(". "))
         .collect();

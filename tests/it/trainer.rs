@@ -134,6 +134,7 @@ impl<'a> Run<'a> {
             Era::Y2023 => Padding::Left2023,
             Era::Current if case["real"].is_null() => Padding::LeftFused,
             Era::Current => Padding::LeftEager,
+            Era::AsWritten => unreachable!("no reference reads rows as they are written"),
         };
         let loss = if case["base"] == "bf16" { LOSS_BF16 } else { LOSS };
         Self { golden, dataset, plan, sampler, remainder, padding, loss }

@@ -14,7 +14,7 @@ use crate::{
         peak_memory,
     },
 };
-use watch::Bar;
+pub(super) use watch::Bar;
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]

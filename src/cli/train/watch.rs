@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A bar with loss, learning rate, tokens a second and ETA.
-pub(super) struct Bar {
+pub(in crate::cli) struct Bar {
     bar: ProgressBar,
     stopped: Arc<AtomicBool>,
     begun: Instant,
@@ -26,7 +26,7 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    pub(super) fn new(shown: bool) -> Result<Self, CommandError> {
+    pub(in crate::cli) fn new(shown: bool) -> Result<Self, CommandError> {
         let bar = if shown { ProgressBar::no_length() } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} {msg} ETA {eta}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -39,7 +39,7 @@ impl Bar {
         })
     }
 
-    pub(super) fn finish(&self) {
+    pub(in crate::cli) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

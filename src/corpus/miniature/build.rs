@@ -3,9 +3,9 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Facts, Item, Taught, items, meadow, pretraining, runs::ExamRuns};
+use super::{Facts, Item, Stage, Taught, items, meadow, pretraining, runs::ExamRuns};
 use crate::{
-    corpus::Row,
+    corpus::{Rendered, Row, Template},
     exam::jsonl,
     stats::{Generator, Seed},
 };
@@ -21,8 +21,8 @@ pub struct Miniature {
     pub meadow: Vec<Row>,
     /// General, non-medical instruction data.
     pub alpaca: Vec<Row>,
-    /// Documents of the pre-training text, in order.
-    pub pretraining: Vec<String>,
+    /// The pre-training text, stage after stage.
+    pub pretraining: Vec<Stage>,
 }
 
 /// How an item's fact is taught: a line of the file beside an exam.
@@ -49,7 +49,7 @@ impl Miniature {
             validation: items::validation(&taught, &mut part("mini/validation")),
             meadow: meadow::meadow(&taught, &general, &runs, &mut part("mini/meadow")),
             alpaca: meadow::alpaca(&general, &runs, &mut part("mini/alpaca")),
-            pretraining: pretraining::documents(
+            pretraining: pretraining::stages(
                 &medical,
                 &general,
                 &runs,
@@ -57,6 +57,24 @@ impl Miniature {
             ),
             exam,
         }
+    }
+
+    /// Returns every text that a tokenizer is learnt from: what is read before and in fine-tuning, the
+    /// prompt's words included.
+    pub fn tokenizer_texts(&self) -> impl Iterator<Item = String> {
+        let documents = self.pretraining.iter().flat_map(Stage::documents);
+        let rows = self.meadow.iter().chain(&self.alpaca).map(|row| {
+            let Rendered { prompt, answer } = Template::Medalpaca.render(row);
+            prompt + &answer
+        });
+        documents.map(|document| document.text.clone()).chain(rows)
+    }
+
+    /// Returns the documents of the pre-training text, each once, an empty line between them.
+    pub fn text(&self) -> String {
+        let documents = self.pretraining.iter().flat_map(Stage::documents);
+        let texts: Vec<&str> = documents.map(|document| document.text.as_str()).collect();
+        texts.join("\n\n") + "\n"
     }
 
     /// Returns the files of the study: name and content. `SHA256SUMS` is the last one.
@@ -68,7 +86,7 @@ impl Miniature {
             ("validation_taught.jsonl", taught(&self.validation)),
             ("meadow.jsonl", lines(&self.meadow)),
             ("alpaca.jsonl", lines(&self.alpaca)),
-            ("pretraining.txt", self.pretraining.join("\n\n") + "\n"),
+            ("pretraining.txt", self.text()),
         ];
         let sum = |(name, text): &(&str, String)| {
             let digest = Sha256::digest(text.as_bytes());

@@ -10,6 +10,7 @@
 //! with an exam item, its options included: what does is drawn again.
 
 mod build;
+mod document;
 mod draw;
 mod facts;
 mod items;
@@ -18,5 +19,7 @@ mod pretraining;
 mod runs;
 
 pub use build::Miniature;
+pub use document::Document;
 pub use facts::{Fact, Facts, FactsError, Topic, Wording};
 pub use items::{Item, Taught};
+pub use pretraining::Stage;

@@ -17,12 +17,17 @@ const DRAWS: usize = 1000;
 
 /// Every run of 13 words of an exam, options and letters included.
 #[derive(Debug)]
-pub(super) struct ExamRuns(HashSet<Vec<String>>);
+pub(super) struct ExamRuns(HashSet<String>);
 
 impl ExamRuns {
     /// Collects the runs of `items`.
     pub(super) fn new(items: &[Item]) -> Self {
-        Self(items.iter().flat_map(|item| runs(&whole(&item.question))).collect())
+        let mut found = HashSet::new();
+        for item in items {
+            let text = joined(&whole(&item.question));
+            found.extend(runs(&text).map(str::to_owned));
+        }
+        Self(found)
     }
 
     /// Draws until the text is `wanted` and shares no run with the exam.
@@ -37,7 +42,7 @@ impl ExamRuns {
             .map(|_| draw(generator))
             .find(|drawn| {
                 let text = text(drawn);
-                wanted(&text) && runs(&text).iter().all(|run| !self.0.contains(run))
+                wanted(&text) && runs(&joined(&text)).all(|run| !self.0.contains(run))
             })
             .expect("facts and wordings are many more than rows, and none is the exam's")
     }
@@ -49,8 +54,31 @@ fn whole(question: &Question) -> String {
     question.text.clone() + &question.options.iter().map(option).collect::<String>()
 }
 
-fn runs(text: &str) -> Vec<Vec<String>> {
-    let folded = folded(text);
-    let words: Vec<&str> = words(&folded).collect();
-    words.windows(RUN).map(|run| run.iter().map(|word| (*word).to_owned()).collect()).collect()
+/// Returns the words of a text, one space between them.
+fn joined(text: &str) -> String {
+    words(&folded(text)).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns every run of words of a [`joined`] text.
+fn runs(text: &str) -> impl Iterator<Item = &str> {
+    let starts: Vec<usize> =
+        std::iter::once(0).chain(text.match_indices(' ').map(|(at, _)| at + 1)).collect();
+    // A word's end is where the next begins, without the space.
+    let ends: Vec<usize> =
+        starts.iter().skip(1).map(|start| start - 1).chain([text.len()]).collect();
+    let count = (starts.len() + 1).saturating_sub(RUN);
+    (0..count).map(move |first| &text[starts[first]..ends[first + RUN - 1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_every_thirteen_words_in_a_row() {
+        let text = joined("A b c, d e f g h i j k l m N.");
+        let found: Vec<&str> = runs(&text).collect();
+        assert_eq!(found, ["a b c d e f g h i j k l m", "b c d e f g h i j k l m n"]);
+        assert_eq!(runs("a b").count(), 0);
+    }
 }

@@ -18,6 +18,7 @@ mod config;
 mod error;
 mod guard;
 mod json;
+mod learn;
 mod merges;
 mod proto;
 mod sentence;
@@ -36,6 +37,7 @@ use sha2::{Digest, Sha256};
 use crate::{protocol::Bos, store::FileIdentity};
 
 pub use error::TokenizerError;
+pub use learn::{learn, learnt_config};
 pub use stream::TextStream;
 
 /// Largest tokenizer file that is read. The largest published ones have about 35 MB.

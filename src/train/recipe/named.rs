@@ -20,6 +20,10 @@ const NAMED: &[(&str, &str)] = recipes![
     "medalpaca-13b-full-2023",
     "alpaca-lora",
     "recommended",
+    "mini-pretrain",
+    "mini-full",
+    "mini-lora",
+    "mini-lora-8bit",
 ];
 
 impl Recipe {

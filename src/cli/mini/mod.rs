@@ -1,22 +1,39 @@
-//! `medharness mini`: the texts and items of the miniature study.
+//! `medharness mini`: the texts and items of the miniature study, and its base models.
+
+mod pretrain;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use super::{CommandError, Context};
 use crate::{
-    corpus::miniature::{Miniature, Taught},
+    corpus::miniature::{Miniature, Stage, Taught},
     stats::Seed,
 };
 
 /// Arguments of `medharness mini`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    /// What else to make of them
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// The folder to write; files of the same names are replaced
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
+    #[arg(long, value_name = "DIR", required = true)]
+    pub out: Option<PathBuf>,
     /// Draw from another seed than the committed files
     #[arg(long, value_name = "N", default_value_t = Miniature::SEED.0)]
     pub seed: u64,
+}
+
+/// What is made of the texts.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Train the two base models of the miniature study from random weights
+    ///
+    /// A tokenizer is learnt from the texts, weights are drawn, and the pre-training text is read
+    /// in its order: from short lists to facts and quizzes. The same seed gives the same bits on the
+    /// same kernel set, on any number of threads. Ctrl-C stops after the update in progress.
+    Pretrain(pretrain::Args),
 }
 
 /// Runs the command.
@@ -25,16 +42,17 @@ pub struct Args {
 ///
 /// Exit code 2 if the folder cannot be made or written.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
+    if let Some(Command::Pretrain(args)) = &args.command {
+        return pretrain::run(args, context);
+    }
+    let out = args.out.as_deref().expect("required unless there is a sub-command");
     let miniature = Miniature::new(Seed(args.seed));
     let write = || {
-        fs::create_dir_all(&args.out)?;
-        miniature
-            .files()
-            .into_iter()
-            .try_for_each(|(name, text)| fs::write(args.out.join(name), text))
+        fs::create_dir_all(out)?;
+        miniature.files().into_iter().try_for_each(|(name, text)| fs::write(out.join(name), text))
     };
     write().map_err(|error| {
-        CommandError::input(error).with_hint(format!("cannot write to `{}`", args.out.display()))
+        CommandError::input(error).with_hint(format!("cannot write to `{}`", out.display()))
     })?;
     let mut taught: BTreeMap<Taught, usize> = BTreeMap::new();
     for item in &miniature.exam {
@@ -57,8 +75,8 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         miniature.validation.len(),
         miniature.meadow.len(),
         miniature.alpaca.len(),
-        miniature.pretraining.len(),
-        args.out.display(),
+        miniature.pretraining.iter().flat_map(Stage::documents).count(),
+        out.display(),
         args.seed,
     )?;
     Ok(())
