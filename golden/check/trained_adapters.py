@@ -34,7 +34,7 @@ MODES = {
     "lora-no-checkpointing": [('base = "int8"', 'base = "f32"'), ("recompute = true", "recompute = false")],
     "lora-bf16": [('base = "int8"', 'base = "bf16"')],
     "lora-int8": [],
-    "lora-adamw8bit": [('base = "int8"', 'base = "f32"'), ('kind = "adamw"', 'kind = "adamw8bit"')],
+    "lora-adamw8bit": [('base = "int8"', 'base = "f32"'), ('kind = "adamw"', 'kind = "adamw-8bit"')],
 }
 
 
