@@ -38,6 +38,21 @@ pub enum Padding {
     LeftFused,
 }
 
+impl Padding {
+    /// Returns the most tokens that a micro-batch of up to `rows` rows computes, of rows with
+    /// `lengths` tokens; `whole` says that the prompt is learnt, too.
+    pub(super) fn most_tokens(self, mut lengths: Vec<usize>, rows: usize, whole: bool) -> usize {
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        lengths.truncate(rows);
+        match self {
+            Self::LeftEager | Self::Left2023 if whole => {
+                lengths.first().map_or(0, |longest| lengths.len() * longest)
+            }
+            _ => lengths.iter().sum(),
+        }
+    }
+}
+
 /// A training row in tokens, with its place in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -159,6 +174,10 @@ mod tests {
         assert_eq!(micro.targets[8 + 2 + 3..], [None, None, None, None, None, Some(3)]);
         assert_eq!((micro.examples.as_slice(), micro.rows), (&[4, 7, 9, 7][..], 3));
         assert_eq!(micro.padded(), 24);
+        let most = |padding: Padding, whole| padding.most_tokens(vec![2, 8, 3], 2, whole);
+        assert_eq!(most(Padding::LeftEager, true), 8 + 8);
+        assert_eq!(most(Padding::LeftEager, false), 8 + 3);
+        assert_eq!(most(Padding::None, true), 8 + 3);
         // Fused attention's padding is the same everywhere: one row stands for all.
         let micro = MicroBatch::new(&items, Padding::LeftFused);
         assert_eq!(micro.targets[8 + 2 + 3..], [Some(3)]);

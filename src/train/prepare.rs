@@ -97,9 +97,11 @@ impl Prepared {
         let overlap = overlaps(request, &rows)?;
         let adapter = adapter_config(recipe, request.base_name)?;
         let trained = trainable(config, adapter.as_ref()).ok_or(TrainError::NoTarget)?;
-        let mut lengths = dataset.lengths();
-        lengths.sort_unstable_by(|a, b| b.cmp(a));
-        let tokens = lengths.iter().take(recipe.batch.micro).sum();
+        let tokens = recipe.batch.padding.most_tokens(
+            dataset.lengths(),
+            recipe.batch.micro,
+            recipe.text.train_on_inputs,
+        );
         let mut estimate = estimate(config, recipe, trained, checkpoint.widest_type(), tokens);
         let items = dataset.train.iter().chain(&dataset.validation);
         let held: usize = items.map(|item| item.example.ids.len()).sum();
