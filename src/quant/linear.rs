@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-use rayon::prelude::*;
-
 use super::{
     Activations, Dtype, Int8Weight, OUTLIER_THRESHOLD, QuantError, RECIPROCAL_127,
     activation::whole_rows,
 };
-use crate::kernels::int8::{Kernels, Precision};
+use crate::kernels::{
+    dense,
+    int8::{Kernels, Precision},
+};
 
 /// What 1/127² is on the CPU; the true value is 6.2000124e-5.
 ///
@@ -224,28 +225,25 @@ impl Int8Linear {
             for &column in columns {
                 weights.entry(column).or_insert_with(|| self.column(column));
             }
-            let weights: Vec<&[f32]> = columns.iter().map(|column| &*weights[column]).collect();
-            let add = |(x, y): (&[f32], &mut [f32])| {
-                if let ([column], [weights]) = (&**columns, &*weights) {
-                    y.iter_mut().zip(*weights).for_each(|(y, w)| *y = x[*column].mul_add(*w, *y));
-                } else {
-                    let mut sums = vec![0.0; outputs];
-                    for (&column, weights) in columns.iter().zip(&weights) {
-                        for (sum, w) in sums.iter_mut().zip(*weights) {
-                            *sum = x[column].mul_add(*w, *sum);
-                        }
-                    }
-                    y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
-                }
-                self.dtype.round_all(y);
-            };
             let x = &x[call.start * inputs..call.end * inputs];
             let y = &mut y[call.start * outputs..call.end * outputs];
-            if columns.len() * y.len() < PARALLEL_FROM {
-                x.chunks(inputs).zip(y.chunks_mut(outputs)).for_each(add);
+            if let [column] = **columns {
+                let weights = &*weights[&column];
+                for (x, y) in x.chunks(inputs).zip(y.chunks_mut(outputs)) {
+                    y.iter_mut().zip(weights).for_each(|(y, w)| *y = x[column].mul_add(*w, *y));
+                }
             } else {
-                x.par_chunks(inputs).zip(y.par_chunks_mut(outputs)).for_each(add);
+                // One fused sum over the columns in their order, as `dense` states.
+                let rows: Vec<f32> =
+                    columns.iter().flat_map(|column| &weights[column]).copied().collect();
+                let x: Vec<f32> = x
+                    .chunks(inputs)
+                    .flat_map(|x| columns.iter().map(|column| x[*column]))
+                    .collect();
+                let sums = dense::input_gradient(&x, &rows, outputs);
+                y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
             }
+            self.dtype.round_all(y);
         }
     }
 
@@ -259,6 +257,3 @@ impl Int8Linear {
         scales.map(weight).collect()
     }
 }
-
-/// Multiply-adds of outlier columns below which one thread does them.
-const PARALLEL_FROM: usize = 1 << 16;
