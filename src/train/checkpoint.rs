@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Optimizer, TrainError,
-    state::{Stored, states, weights},
+    state::{Stored, broken, states, weights},
     tensors,
 };
 use crate::{
@@ -54,6 +54,10 @@ pub struct Progress {
     pub log_bytes: u64,
     /// Time spent training, in seconds.
     pub wall_s: f64,
+    /// Largest memory that a process of this training has held, in bytes; `None` where the system
+    /// does not say.
+    #[serde(default)]
+    pub mem_peak: Option<u64>,
 }
 
 /// The lowest validation loss so far.
@@ -75,6 +79,7 @@ impl Default for Progress {
             without_best: 0,
             log_bytes: 0,
             wall_s: 0.0,
+            mem_peak: None,
         }
     }
 }
@@ -143,7 +148,8 @@ impl Checkpoints {
     ///
     /// # Errors
     ///
-    /// [`TrainError`] if a file cannot be written; the checkpoints there were are intact.
+    /// [`TrainError::NotFinite`] if a weight or a state is not finite; [`TrainError`] if a file cannot
+    /// be written. The checkpoints there were are intact.
     pub fn save(
         &self,
         network: &Llama,
@@ -151,6 +157,7 @@ impl Checkpoints {
         progress: &Progress,
         keep: usize,
     ) -> Result<(), TrainError> {
+        require_finite(progress.step, network, Some(optimizer))?;
         let path = self.path(progress.step);
         let aside = self.folder.join(format!(".checkpoint-{}.new", progress.step));
         if let Err(error) = Self::write(&aside, network, optimizer, progress) {
@@ -249,7 +256,7 @@ impl Checkpoints {
         let progress = self.check(step)?;
         let folder = self.path(step);
         let file = if network.adapter()?.is_some() { ADAPTER } else { WEIGHTS };
-        Stored::read(&folder.join(file))?.weights(network.variables())?;
+        Stored::open(&folder.join(file))?.weights(network.variables())?;
         Ok(progress)
     }
 
@@ -264,7 +271,19 @@ impl Checkpoints {
         network: &Llama,
         optimizer: &mut Optimizer,
     ) -> Result<(), TrainError> {
-        Stored::read(&self.path(step).join(OPTIMIZER))?.states(optimizer, network.variables())
+        Stored::open(&self.path(step).join(OPTIMIZER))?.states(optimizer, network.variables())
+    }
+}
+
+/// Refuses weights, and states of an optimizer, that hold a value that is not finite.
+pub(super) fn require_finite(
+    step: u64,
+    network: &Llama,
+    optimizer: Option<&Optimizer>,
+) -> Result<(), TrainError> {
+    match broken(optimizer, network.variables())? {
+        Some(name) => Err(TrainError::NotFinite { step, name }),
+        None => Ok(()),
     }
 }
 
@@ -292,7 +311,7 @@ pub(super) fn verify_weights(folder: &Path, network: &Llama) -> Result<(), Train
         if Adapter::read(folder)?.modules != adapter.modules {
             return Err(differs(ADAPTER));
         }
-    } else if !Stored::read(&folder.join(WEIGHTS))?.are_weights(network.variables())? {
+    } else if !Stored::open(&folder.join(WEIGHTS))?.are_weights(network.variables())? {
         return Err(differs(WEIGHTS));
     }
     Ok(())

@@ -15,7 +15,7 @@ pub fn loss_curve(events: &[Event]) -> String {
         match event {
             Event::Update { step, loss, .. } => train.push((*step as f64, *loss)),
             Event::Validation { step, loss, .. } => validation.push((*step as f64, *loss)),
-            Event::Skipped { .. } => {}
+            Event::Skipped { .. } | Event::ValidationBroken { .. } => {}
         }
     }
     let mut svg = format!(

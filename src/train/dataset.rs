@@ -149,6 +149,12 @@ impl Dataset {
         batches.map(|items| MicroBatch::new(items, padding)).collect()
     }
 
+    /// Returns the most tokens of a validation batch.
+    pub(super) fn most_validation_tokens(&self, padding: Padding) -> usize {
+        let batches = self.validation.chunks(VALIDATION_ROWS);
+        batches.map(|items| MicroBatch::new(items, padding).tokens()).max().unwrap_or(0)
+    }
+
     /// Returns the sampler of the training rows.
     pub fn sampler(&self, data: &Data, rows_of_update: usize) -> Sampler {
         let group = data.group_by_length.then_some(rows_of_update);

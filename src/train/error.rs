@@ -54,6 +54,28 @@ pub enum TrainError {
         /// Their number.
         steps: u64,
     },
+    /// The loss of the rows held out is infinite or no number.
+    #[error("step {step}: the validation loss is not finite")]
+    Validation {
+        /// Updates gone by.
+        step: u64,
+    },
+    /// A trained weight or a state of the optimizer broke: it is not written.
+    #[error("step {step}: `{name}` holds a value that is not finite")]
+    NotFinite {
+        /// Updates gone by.
+        step: u64,
+        /// The tensor, as a checkpoint names it.
+        name: String,
+    },
+    /// An adapter that changes nothing is no result.
+    #[error("the adapter of step {step} is empty: every B is 0{}", rate_text(*rate_was_zero))]
+    EmptyAdapter {
+        /// The step whose weights were to be written.
+        step: u64,
+        /// Whether every update until then was made with a learning rate of 0.
+        rate_was_zero: bool,
+    },
     /// A trained weight was not reached by the loss.
     #[error("no gradient reached `{name}`")]
     NoGradient {
@@ -132,6 +154,10 @@ fn defect_text(defect: Defect) -> &'static str {
         Defect::LossZero => "the loss is exactly 0",
         Defect::GradientNotFinite => "a gradient is not finite",
     }
+}
+
+fn rate_text(was_zero: bool) -> &'static str {
+    if was_zero { ", since the learning rate was 0 until then" } else { "" }
 }
 
 /// The first ten of a list of rows.

@@ -84,15 +84,17 @@ fn elements(shape: &[usize]) -> u64 {
     shape.iter().map(|n| *n as u64).product()
 }
 
-/// Returns the memory for micro-batches of at most `tokens` tokens, besides that of the rows.
+/// Returns the memory for micro-batches of at most `tokens` tokens and validation batches of at most
+/// `validation`, besides that of the rows.
 ///
-/// `stored` is the widest format of the checkpoint's tensors.
+/// Validation keeps the graph of one block at a time. `stored` is the widest format of the checkpoint's tensors.
 pub fn estimate(
     config: &Config,
     recipe: &Recipe,
     Trainable { elements: trained, adapted_outputs }: Trainable,
     stored: WeightType,
     tokens: usize,
+    validation: usize,
 ) -> Estimate {
     let tensors = expected_tensors(config);
     let all: u64 = tensors.iter().map(|(_, shape)| elements(shape)).sum();
@@ -104,14 +106,16 @@ pub fn estimate(
     let width = match recipe.weights.base {
         BaseFormat::F32 => 4,
         // Beside the codes floats stay as they are stored.
-        BaseFormat::Int8 => stored.bytes() as u64,
+        BaseFormat::Int8 | BaseFormat::Int8Dequantized => stored.bytes() as u64,
         BaseFormat::Bf16 | BaseFormat::Bf16Rounded | BaseFormat::F16 | BaseFormat::Int8Rounded => 2,
     };
     let full = recipe.lora.is_none();
     let frozen = match recipe.weights.base {
         _ if full => 0,
         // A code a weight; embedding and output matrix in floats.
-        BaseFormat::Int8 | BaseFormat::Int8Rounded => linear + (all - linear) * width,
+        BaseFormat::Int8 | BaseFormat::Int8Rounded | BaseFormat::Int8Dequantized => {
+            linear + (all - linear) * width
+        }
         _ => all * width,
     };
     let states = match recipe.optimizer.kind {
@@ -124,14 +128,15 @@ pub fn estimate(
     // What the graph of one block holds a token, in floats: inputs and results of each operation.
     let layers = size(config.layers);
     let block = 7 * d + 3 * q + 3 * kv + 3 * inner + 2 * adapted_outputs / layers.max(1);
-    let tokens = size(tokens);
+    let (tokens, validation) = (size(tokens), size(validation));
     let kept = if recipe.weights.recompute { layers * d + block } else { layers * block };
     // Gradients within the block at work, of the widest operations.
     let working = 2 * d + 3 * inner;
-    let activations = 4 * tokens * (kept + working + 2 * d);
+    let training = 4 * tokens * (kept + working + 2 * d);
+    let activations = training.max(4 * validation * (block + 2 * d));
     let largest = tensors.iter().map(|(_, shape)| elements(shape)).max().unwrap_or(0);
     let vocabulary = size(config.vocab_size);
-    let logits = 4 * (tokens * vocabulary).min(1 << 22) * 4;
+    let logits = 4 * (tokens.max(validation) * vocabulary).min(1 << 22) * 4;
     // A trained matrix is packed for each product, and its gradient comes in a copy.
     let scratch = logits + if full { 8 * largest } else { 0 };
     Estimate {

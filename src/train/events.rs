@@ -2,7 +2,8 @@
 //! buffer message.
 //!
 //! The file grows with every update, so that TensorBoard can follow a training; a continued training
-//! writes it anew from its log, so that every step stands in it once. Source: TensorFlow's
+//! writes it anew from its log and removes the one before, which has another name where the folder
+//! was copied: every step stands in the folder once. Source: TensorFlow's
 //! `record_writer.h`, `event.proto`, `summary.proto`; read back by tensorboard 2.20 in
 //! `golden/check/read_events.py`.
 
@@ -34,6 +35,7 @@ impl EventFile {
         let folder = folder.join("tensorboard");
         let path = folder.join(format!("events.out.tfevents.{begun_s:.0}.medharness"));
         fs::create_dir_all(&folder).map_err(|source| io_error("create", &folder, source))?;
+        remove_own(&folder).map_err(|source| io_error("clear", &folder, source))?;
         let file = File::create(&path).map_err(|source| io_error("create", &path, source))?;
         let mut own = Self { path, file, begun_s };
         let mut bytes = Vec::new();
@@ -67,11 +69,23 @@ impl EventFile {
                 ],
             ),
             Event::Validation { loss, wall_s, .. } => (*wall_s, vec![("eval/loss", *loss)]),
-            Event::Skipped { .. } => return,
+            Event::Skipped { .. } | Event::ValidationBroken { .. } => return,
         };
         let values: Vec<u8> = scalars.iter().flat_map(|(tag, x)| scalar(tag, *x)).collect();
         record(bytes, &message(self.begun_s + wall_s, event.step(), &field(5, &values)));
     }
+}
+
+/// Removes the event files that this program wrote.
+fn remove_own(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("events.out.tfevents.") && name.ends_with(".medharness") {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> TrainError {
@@ -142,6 +156,19 @@ mod tests {
         assert_eq!(crc32c(&[0; 32]), 0x8A91_36AA);
         assert_eq!(crc32c(&[0xFF; 32]), 0x62A8_AB43);
         assert_eq!(crc32c(&(0..32).collect::<Vec<u8>>()), 0x46DD_794E);
+    }
+
+    #[test]
+    fn a_copied_folder_holds_every_step_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let events = folder.path().join("tensorboard");
+        fs::create_dir(&events).unwrap();
+        for name in ["events.out.tfevents.17.medharness", "events.out.tfevents.17.another"] {
+            fs::write(events.join(name), "").unwrap();
+        }
+        EventFile::create(folder.path(), &[]).unwrap();
+        assert!(!events.join("events.out.tfevents.17.medharness").exists());
+        assert_eq!(fs::read_dir(&events).unwrap().count(), 2);
     }
 
     #[test]

@@ -58,6 +58,11 @@ pub enum Event {
         /// Time spent training until then, in seconds.
         wall_s: f64,
     },
+    /// The rows held out were asked, and their loss was no finite number.
+    ValidationBroken {
+        /// Updates gone by.
+        step: u64,
+    },
 }
 
 impl Event {
@@ -66,7 +71,8 @@ impl Event {
         match self {
             Self::Update { step, .. }
             | Self::Skipped { step, .. }
-            | Self::Validation { step, .. } => *step,
+            | Self::Validation { step, .. }
+            | Self::ValidationBroken { step } => *step,
         }
     }
 }

@@ -55,15 +55,16 @@ pub struct ExamOverlap {
 impl Lineage {
     /// Writes `train.json`, or checks that the one in `folder` is the same training's.
     ///
+    /// Whether activations are computed again changes no bit, and what is done about a bad update
+    /// none of what was done: both may change, and `train.json` then says what holds from here on.
+    ///
     /// # Errors
     ///
     /// [`TrainError::OtherTraining`] names what differs; where files lay does not matter.
     pub fn claim(&self, folder: &Path) -> Result<(), TrainError> {
         let path = folder.join(LINEAGE);
         if !path.exists() {
-            let json =
-                serde_json::to_string_pretty(self).expect("a lineage has a JSON form") + "\n";
-            return Ok(write_whole(&path, json.as_bytes())?);
+            return self.write(&path);
         }
         let text = std::fs::read_to_string(&path).map_err(|source| StoreError::Io {
             action: "read",
@@ -76,11 +77,18 @@ impl Lineage {
         })?;
         let mut differences = Vec::new();
         compare("", &stored.identity(), &self.identity(), &mut differences);
-        if differences.is_empty() {
-            Ok(())
-        } else {
-            Err(TrainError::OtherTraining { path: folder.to_owned(), differences })
+        if !differences.is_empty() {
+            return Err(TrainError::OtherTraining { path: folder.to_owned(), differences });
         }
+        let mut updated = stored.clone();
+        updated.recipe.weights.recompute = self.recipe.weights.recompute;
+        updated.recipe.run.on_bad_step = self.recipe.run.on_bad_step;
+        if updated != stored { updated.write(&path) } else { Ok(()) }
+    }
+
+    fn write(&self, path: &Path) -> Result<(), TrainError> {
+        let json = serde_json::to_string_pretty(self).expect("a lineage has a JSON form") + "\n";
+        Ok(write_whole(path, json.as_bytes())?)
     }
 
     fn identity(&self) -> Value {
@@ -94,6 +102,9 @@ impl Lineage {
                 // What a recipe is called and says of itself does not enter the weights.
                 for key in ["name", "about", "compare", "sources"] {
                     recipe.remove(key);
+                }
+                for (table, key) in [("weights", "recompute"), ("run", "on_bad_step")] {
+                    recipe.get_mut(table).and_then(Value::as_object_mut).map(|t| t.remove(key));
                 }
             }
         }

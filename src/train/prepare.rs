@@ -102,7 +102,9 @@ impl Prepared {
             recipe.batch.micro,
             recipe.text.train_on_inputs,
         );
-        let mut estimate = estimate(config, recipe, trained, checkpoint.widest_type(), tokens);
+        let validation = dataset.most_validation_tokens(recipe.batch.padding);
+        let stored = checkpoint.widest_type();
+        let mut estimate = estimate(config, recipe, trained, stored, tokens, validation);
         let items = dataset.train.iter().chain(&dataset.validation);
         let held: usize = items.map(|item| item.example.ids.len()).sum();
         // An id and a label a token; a row's text, and the file's while it is read.
@@ -135,7 +137,7 @@ impl Prepared {
             estimate,
             trained: trained.elements,
             notes,
-            widest: checkpoint.widest_type(),
+            widest: stored,
             adapter,
         })
     }
@@ -150,18 +152,18 @@ impl Prepared {
         let mut checkpoint = Checkpoint::open(&self.folder)?;
         let Some(config) = &self.adapter else { return Ok(checkpoint.load(Hold::Trainable)?) };
         let recipe = &self.lineage.recipe;
-        let int8 = |floats| Hold::Int8 {
-            floats,
-            arithmetic: Arithmetic::CpuEval,
-            threshold: OUTLIER_THRESHOLD,
+        let int8 = |floats, arithmetic| {
+            let threshold = OUTLIER_THRESHOLD;
+            Hold::Int8 { floats, arithmetic, threshold }
         };
         let hold = match recipe.weights.base {
             BaseFormat::F32 => Hold::Frozen(WeightType::F32),
             BaseFormat::Bf16 => Hold::Frozen(WeightType::Bf16),
             BaseFormat::Bf16Rounded => Hold::Frozen(WeightType::Bf16Rounded),
             BaseFormat::F16 => Hold::Frozen(WeightType::F16),
-            BaseFormat::Int8 => int8(self.widest),
-            BaseFormat::Int8Rounded => int8(WeightType::Bf16Rounded),
+            BaseFormat::Int8 => int8(self.widest, Arithmetic::CpuEval),
+            BaseFormat::Int8Rounded => int8(WeightType::Bf16Rounded, Arithmetic::CpuEval),
+            BaseFormat::Int8Dequantized => int8(self.widest, Arithmetic::CpuTrain),
         };
         let mut network = checkpoint.load(hold)?;
         let seed = recipe.lora.as_ref().map_or(0, |lora| lora.seed);
@@ -171,7 +173,8 @@ impl Prepared {
     }
 
     /// Writes what belongs beside trained weights: the files that make the folder a model where all
-    /// weights were trained, `loss.svg` and `train_report.md`.
+    /// weights were trained, `loss.svg` and `train_report.md`. A report that is there stays where
+    /// this process trained nothing.
     ///
     /// # Errors
     ///
@@ -185,10 +188,15 @@ impl Prepared {
         if self.lineage.recipe.lora.is_none() {
             self.write_model_files(out)?;
         }
+        let report_path = out.join("train_report.md");
+        if outcome.updates_here == 0 && report_path.exists() {
+            return Ok(());
+        }
+        let mem_peak = outcome.progress.mem_peak.max(mem_peak);
         let cost = Cost { trained: self.trained, mem_estimate: self.estimate.total(), mem_peak };
         write_whole(&out.join("loss.svg"), loss_curve(&outcome.events).as_bytes())?;
         let report = report(&self.lineage, outcome, cost)?;
-        Ok(write_whole(&out.join("train_report.md"), report.as_bytes())?)
+        Ok(write_whole(&report_path, report.as_bytes())?)
     }
 
     fn write_model_files(&self, out: &Path) -> Result<(), TrainError> {

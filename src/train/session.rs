@@ -11,11 +11,12 @@ use std::{
 };
 
 use super::{
-    Best, Checkpoints, Dataset, Defect, Event, LINEAGE, Lineage, MicroBatch, OnBadStep, Plan,
+    Best, Checkpoints, Dataset, Defect, Era, Event, LINEAGE, Lineage, MicroBatch, OnBadStep, Plan,
     Progress, Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
-    checkpoint::{sync_folder, verify_weights, write_weights},
+    checkpoint::{require_finite, sync_folder, verify_weights, write_weights},
     events::EventFile,
     journal::Journal,
+    peak_memory,
 };
 use crate::{
     llama::Llama,
@@ -27,7 +28,8 @@ use crate::{
 pub trait Watch {
     /// An update of `total` was made.
     fn updated(&mut self, update: &Update, total: u64);
-    /// The rows held out were asked; `is_best` says whether the loss is the lowest yet.
+    /// The rows held out were asked; `is_best` says whether the loss is the lowest yet. It may be no
+    /// number where the recipe leaves bad updates out.
     fn validated(&mut self, step: u64, loss: f64, is_best: bool);
     /// An update was left out.
     fn skipped(&mut self, step: u64, defect: Defect, rows: &[usize]);
@@ -57,6 +59,8 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// The step whose weights were written; `None` if interrupted.
     pub result_step: Option<u64>,
+    /// Updates that this process went through; 0 where the training had ended before.
+    pub updates_here: u64,
 }
 
 impl Recipe {
@@ -70,6 +74,11 @@ impl Recipe {
             epochs: self.schedule.epochs,
             max_steps: self.schedule.max_steps,
         }
+    }
+
+    /// Whether the rows held out are asked after the last update, too.
+    fn validates_at_the_end(&self) -> bool {
+        self.data.order != Era::Y2023 || self.run.eval_every == 0
     }
 
     /// Returns what each of `total` updates needs to know.
@@ -115,8 +124,8 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// [`TrainError::OtherTraining`] if the folder holds another, [`StoreError::NotEmpty`] if it holds
-    /// anything else; [`TrainError::Damaged`] if its
-    /// newest checkpoint is; [`TrainError::Store`] if it cannot be written or is in use.
+    /// anything else; [`TrainError::Damaged`] if its newest checkpoint is, or the best where that is
+    /// to be the result; [`TrainError::Store`] if it cannot be written or is in use.
     pub fn open(
         folder: &'a Path,
         lineage: &Lineage,
@@ -137,6 +146,12 @@ impl<'a> Session<'a> {
             Some(step) => checkpoints.load_weights(*step, network)?,
             None => Progress::default(),
         };
+        if let Some(best) = progress.best.filter(|_| recipe.run.keep_best)
+            && best.step != progress.step
+        {
+            // Better now than after the last update.
+            checkpoints.check(best.step)?;
+        }
         let journal = Journal::open(folder, progress.log_bytes)?;
         let events = EventFile::create(folder, &journal.events)?;
         Ok(Self {
@@ -162,7 +177,9 @@ impl<'a> Session<'a> {
     /// # Errors
     ///
     /// [`TrainError::BadStep`] where the recipe stops at it, [`TrainError::AllLeftOut`] if it left out
-    /// every update; any other if something failed. The
+    /// every update; [`TrainError::Validation`] if a validation loss is not finite and the recipe stops
+    /// at it, or its weights would be the result; [`TrainError::NotFinite`] and
+    /// [`TrainError::EmptyAdapter`] if there is nothing to write; any other if something failed. The
     /// newest checkpoint is intact.
     pub fn run(mut self, watch: &mut dyn Watch) -> Result<Outcome, TrainError> {
         let recipe = self.recipe;
@@ -182,7 +199,8 @@ impl<'a> Session<'a> {
         let before_s = self.progress.wall_s;
         let begun = Instant::now();
         let wall_s = || before_s + begun.elapsed().as_secs_f64();
-        let mut saved = self.progress.step;
+        let begun_at = self.progress.step;
+        let mut saved = begun_at;
         let mut ending = Ending::Complete;
         if self.progress.step > 0 && self.is_stale() {
             ending = Ending::Early;
@@ -225,14 +243,18 @@ impl<'a> Session<'a> {
             (self.progress.step, self.progress.made) = (step, trainer.made);
             let due = |every: u64| every > 0 && step.is_multiple_of(every);
             let mut save = due(recipe.run.save_every);
-            if due(recipe.run.eval_every) || step == total {
+            if due(recipe.run.eval_every) || step == total && recipe.validates_at_the_end() {
                 if let Some(loss) = trainer.validate(&validation)? {
-                    if !loss.is_finite() {
-                        let (defect, rows) = (Defect::LossNotFinite, Vec::new());
-                        return Err(TrainError::BadStep { step, defect, rows });
+                    if !loss.is_finite() && recipe.run.on_bad_step == OnBadStep::Stop {
+                        return Err(TrainError::Validation { step });
                     }
-                    let is_best = self.progress.best.is_none_or(|best| loss < best.loss);
-                    self.log(Event::Validation { step, loss, wall_s: wall_s() })?;
+                    let best = self.progress.best;
+                    let is_best = loss.is_finite() && best.is_none_or(|best| loss < best.loss);
+                    self.log(if loss.is_finite() {
+                        Event::Validation { step, loss, wall_s: wall_s() }
+                    } else {
+                        Event::ValidationBroken { step }
+                    })?;
                     watch.validated(step, loss, is_best);
                     if is_best {
                         self.progress.best = Some(Best { step, loss });
@@ -249,6 +271,7 @@ impl<'a> Session<'a> {
             let interrupted = step < total && watch.stop();
             if save || interrupted || step == total {
                 self.progress.wall_s = wall_s();
+                self.progress.mem_peak = self.progress.mem_peak.max(peak_memory());
                 self.progress.log_bytes = self.journal.sync()?;
                 let keep = recipe.run.keep;
                 self.checkpoints.save(network, &trainer.optimizer, &self.progress, keep)?;
@@ -261,7 +284,8 @@ impl<'a> Session<'a> {
         }
         debug_assert_eq!(saved, self.progress.step, "every end is saved");
         drop(trainer);
-        self.finish(ending)
+        let updates_here = self.progress.step - begun_at;
+        self.finish(ending, updates_here)
     }
 
     fn log(&mut self, event: Event) -> Result<(), TrainError> {
@@ -275,7 +299,7 @@ impl<'a> Session<'a> {
     }
 
     /// Writes the result and reads it back.
-    fn finish(mut self, ending: Ending) -> Result<Outcome, TrainError> {
+    fn finish(mut self, ending: Ending, updates_here: u64) -> Result<Outcome, TrainError> {
         let mut result_step = None;
         if ending != Ending::Interrupted {
             if self.progress.made == 0 {
@@ -288,6 +312,7 @@ impl<'a> Session<'a> {
             if step != self.progress.step {
                 self.checkpoints.load_weights(step, self.network)?;
             }
+            self.require_result(step)?;
             write_weights(self.folder, self.network)?;
             sync_folder(self.folder)?;
             verify_weights(self.folder, self.network)?;
@@ -295,7 +320,22 @@ impl<'a> Session<'a> {
         }
         self.journal.sync()?;
         let Self { progress, journal, .. } = self;
-        Ok(Outcome { ending, progress, events: journal.events, result_step })
+        Ok(Outcome { ending, progress, events: journal.events, result_step, updates_here })
+    }
+
+    /// Refuses weights of `step` that are broken or, as an adapter, change nothing.
+    fn require_result(&self, step: u64) -> Result<(), TrainError> {
+        if self.journal.events.contains(&Event::ValidationBroken { step }) {
+            return Err(TrainError::Validation { step });
+        }
+        require_finite(step, self.network, None)?;
+        let Some(adapter) = self.network.adapter()? else { return Ok(()) };
+        if adapter.modules.values().any(|low| low.b.iter().any(|b| *b != 0.0)) {
+            return Ok(());
+        }
+        let moves = |event: &Event| matches!(event, Event::Update { step: at, rate, .. } if *at <= step && *rate != 0.0);
+        let rate_was_zero = !self.journal.events.iter().any(moves);
+        Err(TrainError::EmptyAdapter { step, rate_was_zero })
     }
 
     /// Returns the folder.

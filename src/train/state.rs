@@ -1,16 +1,27 @@
 //! What a checkpoint holds of the optimizer and the weights, as tensors by name.
+//!
+//! Read piece by piece into where it belongs: going on takes no more memory than going through.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
 
 use candle_core::Var;
-use safetensors::{Dtype, SafeTensors};
+use rayon::prelude::*;
+use safetensors::{Dtype, tensor::Metadata};
 
 use super::{
     Moments, Optimizer, TrainError,
     optimizer::edit,
     tensors::{Planned, Values},
 };
-use crate::quant::{Blockwise, Moments8bit};
+use crate::{
+    llama::NetworkError,
+    quant::{Blockwise, Moments8bit},
+};
 
 /// Returns the trained weights as tensors to write.
 pub(super) fn weights(variables: &[(String, Var)]) -> Vec<Planned<'_>> {
@@ -68,67 +79,149 @@ pub(super) fn states<'a>(
     tensors
 }
 
-/// The tensors of a file, to be taken one by one.
+/// Returns the first tensor of weights and states that holds a value that is not finite.
+pub(super) fn broken(
+    optimizer: Option<&Optimizer>,
+    variables: &[(String, Var)],
+) -> Result<Option<String>, NetworkError> {
+    for (name, variable) in variables {
+        let mut is_broken = false;
+        edit(variable, |values| is_broken = !finite(values))?;
+        if is_broken {
+            return Ok(Some(name.clone()));
+        }
+    }
+    let Some(optimizer) = optimizer else { return Ok(None) };
+    let of = |place: usize, first: &[f32], second: &[f32]| {
+        let moment = if !finite(first) { "first" } else { "second" };
+        let name = &variables[place].0;
+        (!finite(first) || !finite(second)).then(|| format!("{moment}.{name}"))
+    };
+    let places = 0..variables.len();
+    Ok(match optimizer {
+        Optimizer::AdamW(_, moments) => places
+            .zip(moments)
+            .find_map(|(place, Moments { first, second })| of(place, first, second)),
+        Optimizer::AdamW8bit(_, moments) => {
+            places.zip(moments).find_map(|(place, moments)| match moments {
+                Moments8bit::Single { first, second } => of(place, first, second),
+                Moments8bit::Blockwise { first, second } => {
+                    of(place, &first.absmax, &second.absmax)
+                }
+            })
+        }
+    })
+}
+
+fn finite(values: &[f32]) -> bool {
+    values.par_chunks(PIECE).all(|piece| piece.iter().all(|value| value.is_finite()))
+}
+
+/// Values read from a file at a time.
+const PIECE: usize = 1 << 16;
+
+/// Where a tensor lies in a file.
+#[derive(Debug)]
+struct Place {
+    dtype: Dtype,
+    /// First byte.
+    begin: u64,
+    bytes: usize,
+}
+
+/// The tensors of a file, to be taken one by one; what is taken is read then, piece by piece.
+#[derive(Debug)]
 pub(super) struct Stored<'a> {
     path: &'a Path,
-    tensors: BTreeMap<String, Values>,
+    file: File,
+    tensors: BTreeMap<String, Place>,
 }
 
 impl<'a> Stored<'a> {
-    /// Reads a file of [`super::tensors::write`].
-    pub(super) fn read(path: &'a Path) -> Result<Self, TrainError> {
+    /// Reads the header of a file of [`super::tensors::write`].
+    pub(super) fn open(path: &'a Path) -> Result<Self, TrainError> {
         let damaged = |problem: String| TrainError::Damaged { path: path.to_owned(), problem };
-        let bytes =
-            std::fs::read(path).map_err(|error| damaged(format!("is not read: {error}")))?;
-        let read = SafeTensors::deserialize(&bytes)
+        let unread = |error: io::Error| damaged(format!("is not read: {error}"));
+        let mut file = File::open(path).map_err(unread)?;
+        let bytes = file.metadata().map_err(unread)?.len();
+        let mut len = [0; 8];
+        file.read_exact(&mut len).map_err(unread)?;
+        let data = u64::from_le_bytes(len).checked_add(8).filter(|data| *data <= bytes);
+        let data = data.ok_or_else(|| damaged("is no safetensors file".into()))?;
+        let mut header = Vec::new();
+        (&mut file).take(data - 8).read_to_end(&mut header).map_err(unread)?;
+        let header: Metadata = serde_json::from_slice(&header)
             .map_err(|error| damaged(format!("is no safetensors file: {error}")))?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in read.tensors() {
-            let data = view.data();
-            let values = match view.dtype() {
-                Dtype::F32 => {
-                    let (words, _) = data.as_chunks();
-                    Values::F32(words.iter().map(|word| f32::from_le_bytes(*word)).collect())
-                }
-                Dtype::U8 => Values::U8(data.to_vec()),
-                other => return Err(damaged(format!("holds `{name}` in {other:?}"))),
+        for (name, info) in header.tensors() {
+            let (begin, end) = info.data_offsets;
+            let place = Place {
+                dtype: info.dtype,
+                begin: data + begin as u64,
+                bytes: end.saturating_sub(begin),
             };
-            tensors.insert(name, values);
+            if data + end as u64 > bytes {
+                return Err(damaged(format!("ends within `{name}`")));
+            }
+            tensors.insert(name, place);
         }
-        Ok(Self { path, tensors })
+        Ok(Self { path, file, tensors })
     }
 
     fn damaged(&self, problem: String) -> TrainError {
         TrainError::Damaged { path: self.path.to_owned(), problem }
     }
 
-    fn floats(&mut self, name: &str, into: &mut Vec<f32>) -> Result<(), TrainError> {
-        match self.tensors.remove(name) {
-            Some(Values::F32(values)) if values.len() == into.len() => {
-                *into = values;
-                Ok(())
+    /// Takes a tensor out of the list and hands its bytes to `each`, piece by piece.
+    fn take(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        bytes: usize,
+        mut each: impl FnMut(&[u8]),
+    ) -> Result<(), TrainError> {
+        let place = self.tensors.remove(name);
+        let Some(place) = place.filter(|place| place.dtype == dtype && place.bytes == bytes) else {
+            return Err(self.damaged(format!("does not hold `{name}` in its size")));
+        };
+        let mut piece = vec![0; (4 * PIECE).min(bytes)];
+        let mut read = |file: &mut File| {
+            file.seek(SeekFrom::Start(place.begin))?;
+            for begin in (0..bytes).step_by(4 * PIECE) {
+                let piece = &mut piece[..(4 * PIECE).min(bytes - begin)];
+                file.read_exact(piece)?;
+                each(piece);
             }
-            _ => Err(self.damaged(format!("does not hold `{name}` in its size"))),
-        }
+            Ok(())
+        };
+        read(&mut self.file)
+            .map_err(|error: io::Error| self.damaged(format!("is not read: {error}")))
+    }
+
+    fn floats(&mut self, name: &str, into: &mut [f32]) -> Result<(), TrainError> {
+        let bytes = 4 * into.len();
+        let mut left = into.iter_mut();
+        self.take(name, Dtype::F32, bytes, |piece| {
+            let (words, _) = piece.as_chunks();
+            left.by_ref().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
+        })
     }
 
     fn codes(&mut self, name: &str, into: &mut Blockwise) -> Result<(), TrainError> {
         self.floats(&format!("{name}.absmax"), &mut into.absmax)?;
-        match self.tensors.remove(name) {
-            Some(Values::U8(codes)) if codes.len() == into.codes.len() => {
-                into.codes = codes;
-                Ok(())
-            }
-            _ => Err(self.damaged(format!("does not hold `{name}` in its size"))),
-        }
+        let mut codes = Vec::with_capacity(into.codes.len());
+        let bytes = into.codes.len();
+        self.take(name, Dtype::U8, bytes, |piece| codes.extend_from_slice(piece))?;
+        into.codes = codes;
+        Ok(())
     }
 
     /// Puts the stored values into the trained weights.
     pub(super) fn weights(mut self, variables: &[(String, Var)]) -> Result<(), TrainError> {
         for (name, variable) in variables {
-            let mut values = vec![0.0; variable.elem_count()];
-            self.floats(name, &mut values)?;
-            edit(variable, |weights| weights.copy_from_slice(&values))?;
+            let mut read = Ok(());
+            edit(variable, |weights| read = self.floats(name, weights))?;
+            read?;
         }
         self.nothing_left()
     }

@@ -1,9 +1,9 @@
-//! Tensors in one safetensors file, written piece by piece and synced.
+//! Tensors in one safetensors file, written aside piece by piece, synced and renamed.
 //!
 //! The header is that of the safetensors library; the data never stand in memory a second time.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
 };
@@ -35,8 +35,24 @@ pub(super) struct Planned<'a> {
     pub(super) values: Box<dyn Fn() -> candle_core::Result<Values> + 'a>,
 }
 
-/// Writes `tensors` to `path` and syncs the file.
+/// Writes `tensors` aside, syncs the file and renames it to `path`: what was there stays whole.
+///
+/// The folder is the caller's to sync.
 pub(super) fn write(path: &Path, tensors: &[Planned<'_>]) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    let written = write_in_place(aside.as_ref(), tensors);
+    match written.and_then(|()| fs::rename(&aside, path)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            // Frees what a full disk needs most; the reason to report is the first one.
+            let _ = fs::remove_file(&aside);
+            Err(error)
+        }
+    }
+}
+
+fn write_in_place(path: &Path, tensors: &[Planned<'_>]) -> io::Result<()> {
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
     let mut offset = 0_usize;
@@ -94,10 +110,28 @@ mod tests {
             planned("a", &[3], "U8", || Values::U8(vec![1, 2, 255])),
         ];
         write(&path, &tensors).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = fs::read(&path).unwrap();
         let read = SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(read.tensor("a").unwrap().data(), [1, 2, 255]);
         assert_eq!(read.tensor("b").unwrap().shape(), [2, 2]);
         assert_eq!(read.tensor("b").unwrap().data()[4..8], (-0.5_f32).to_le_bytes());
+    }
+
+    #[test]
+    fn a_write_that_fails_leaves_the_file_there_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let planned = |values: fn() -> candle_core::Result<Values>| Planned {
+            name: "a".into(),
+            shape: vec![2],
+            dtype: "F32",
+            values: Box::new(values),
+        };
+        write(&path, &[planned(|| Ok(Values::F32(vec![1.0, 2.0])))]).unwrap();
+        let good = fs::read(&path).unwrap();
+        let broken = planned(|| Err(candle_core::Error::Msg("no".into())));
+        write(&path, &[broken]).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), good);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

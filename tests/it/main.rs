@@ -83,6 +83,7 @@ mod tokenizer_hostile;
 mod tokenizer_prompts;
 mod train_command;
 mod train_defects;
+mod train_memory;
 mod train_recipes;
 mod train_session;
 mod trainer;

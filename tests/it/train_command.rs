@@ -222,6 +222,29 @@ fn a_dry_run_shows_what_would_be_learnt() {
 }
 
 #[test]
+fn a_dry_run_counts_what_is_learnt_from_padding() {
+    let run = |padding: &str| {
+        let recipe = recipe_text(true).replace("max_length = 24", "max_length = 170");
+        let place = Place::new(&recipe.replace("\"none\"", padding));
+        let mut arguments = place.arguments("out");
+        arguments.push("--dry-run".into());
+        let output = medharness().args(arguments).output().expect("runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let number = |text: &str, begin: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(begin));
+        line.map(|line| line.split_whitespace().next().expect("a number").parse::<u64>())
+    };
+    let padded = run("\"left-2023\"");
+    // A row learns its first token from the padding unless it is the longest and a multiple of 8.
+    let learnt = number(&padded, "tokens learnt from it").expect("a line").expect("a number");
+    assert!((1..=44).contains(&learnt), "{padded}");
+    assert!(padded.contains(" are computed here)") && !padded.contains("none is computed"));
+    let alone = run("\"none\"");
+    assert!(alone.contains("none is computed here") && !alone.contains("learnt from it"));
+}
+
+#[test]
 fn what_cannot_be_trained_is_said_before_it_begins() {
     let _guard = snapshots();
     let place = Place::new(&recipe_text(true).replace("max_length = 24", "max_length = 999"));

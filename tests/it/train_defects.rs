@@ -5,7 +5,7 @@ use std::{fs, process::Stdio};
 use medharness::{
     corpus::{Example, Truncation},
     llama::{CheckpointError, Config, Hold, Llama, WeightSource},
-    train::{Defect, Item, MicroBatch, Padding, Recipe, TrainError, Trainer},
+    train::{Checkpoints, Defect, Item, MicroBatch, Padding, Recipe, TrainError, Trainer},
 };
 
 use crate::{
@@ -117,11 +117,105 @@ fn a_training_that_breaks_stops_with_step_rows_and_advice() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("(rows ") && stderr.contains("hint: "), "{stderr}");
     assert!(!place.path("out/adapter_model.safetensors").exists());
-    // Asked to skip, it ends where it is told that every update was left out or with finite weights.
-    let place = Place::new(&recipe.replace("\"stop\"", "\"skip\""));
-    let output = medharness().args(place.arguments("out")).output().expect("runs");
+    // Asked to skip, the same folder goes on; its weights are finite, but what they say is not.
+    fs::write(place.path("recipe.toml"), recipe.replace("\"stop\"", "\"skip\"")).expect("written");
+    for _ in 0..2 {
+        let output = medharness().args(place.arguments("out")).output().expect("runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("step 6: the validation loss is not finite"), "{stderr}");
+        assert!(!stderr.contains("(rows )"), "{stderr}");
+        assert!(!place.path("out/adapter_model.safetensors").exists());
+    }
+    let log = fs::read_to_string(place.path("out/metrics.jsonl")).expect("a log");
+    assert!(log.contains("loss_not_finite") && log.contains("validation_broken"), "{log}");
+}
+
+/// A rate beyond f32 makes weights that are no numbers, and every later update is left out.
+#[test]
+fn weights_that_are_not_finite_are_never_written() {
+    let recipe = recipe_text(false)
+        .replace("rate = 5e-3", "rate = 1e39")
+        .replace("\"stop\"", "\"skip\"")
+        .replace("validation = 3", "validation = 0")
+        .replace("keep_best = true", "keep_best = false");
+    for (save_every, broken, kept) in [(1, 2, vec![1]), (0, 6, vec![])] {
+        let saving = format!("save_every = {save_every}");
+        let place = Place::new(&recipe.replace("save_every = 3", &saving));
+        for _ in 0..2 {
+            let output = medharness().args(place.arguments("out")).output().expect("runs");
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            let said =
+                format!("step {broken}: `model.embed_tokens.weight` holds a value that is not");
+            assert!(stderr.contains(&said) && stderr.contains("hint: "), "{stderr}");
+            assert!(!place.path("out/model.safetensors").exists());
+            let checkpoints = Checkpoints::new(&place.path("out")).expect("a folder");
+            assert_eq!(checkpoints.steps().expect("readable"), kept);
+            kept.iter().for_each(|step| drop(checkpoints.check(*step).expect("intact")));
+        }
+    }
+}
+
+/// The only update is the first of a warm-up, whose rate is 0.
+#[test]
+fn an_adapter_that_changes_nothing_is_no_result() {
+    let place = Place::new(&recipe_text(true));
+    let mut arguments = place.arguments("out");
+    *arguments.last_mut().expect("a number") = "1".into();
+    let output = medharness().args(&arguments).output().expect("runs");
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(stderr.contains("left out"), "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let said = "the adapter of step 1 is empty: every B is 0, since the learning rate was 0";
+    assert!(stderr.contains(said) && stderr.contains("hint: "), "{stderr}");
+    assert!(!place.path("out/adapter_model.safetensors").exists());
+}
+
+/// The hint on a damaged checkpoint is followed, step by step, to the bits of an undisturbed training.
+#[test]
+fn the_hint_on_a_damaged_checkpoint_can_be_followed() {
+    let place = Place::new(&recipe_text(true).replace("save_every = 3", "save_every = 1"));
+    medharness().args(place.arguments("whole")).assert().success();
+    medharness().args(place.arguments("out")).assert().success();
+    let out = place.path("out");
+    let checkpoints = Checkpoints::new(&out).expect("a folder");
+    let steps = checkpoints.steps().expect("readable");
+    assert!(steps.len() >= 2, "{steps:?}");
+    for step in steps.into_iter().rev() {
+        fs::write(checkpoints.path(step).join("adapter_model.safetensors"), "bad")
+            .expect("written");
+        let output = medharness().args(place.arguments("out")).output().expect("runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        let said = "remove this checkpoint's folder and those of all later updates";
+        assert!(
+            stderr.contains(&format!("checkpoint-{step}")) && stderr.contains(said),
+            "{stderr}"
+        );
+        fs::remove_dir_all(checkpoints.path(step)).expect("removed");
+    }
+    medharness().args(place.arguments("out")).assert().success();
+    assert!(losses(&out) == losses(&place.path("whole")));
+    assert!(weights(&out) == weights(&place.path("whole")));
+}
+
+/// A repeated command says what the training came to, not what looking at it cost.
+#[test]
+fn the_report_of_a_finished_training_stays() {
+    let place = Place::new(&recipe_text(true));
+    medharness().args(place.arguments("out")).assert().success();
+    let report = place.path("out/train_report.md");
+    let state =
+        fs::read_to_string(place.path("out/checkpoint-6/trainer_state.json")).expect("there");
+    let state: serde_json::Value = serde_json::from_str(&state).expect("JSON");
+    if cfg!(target_os = "linux") {
+        assert!(state["mem_peak"].as_u64().expect("Linux says") > 1 << 20);
+    }
+    let mut text = fs::read_to_string(&report).expect("a report");
+    text.push_str("as it was");
+    fs::write(&report, &text).expect("written");
+    medharness().args(place.arguments("out")).assert().success();
+    assert_eq!(fs::read_to_string(&report).expect("a report"), text);
 }
 
 #[test]

@@ -63,11 +63,62 @@ fn typos_and_senseless_values_are_refused_by_name() {
         ("micro = 2", "micro = 0", "`batch.micro` must be at least 1"),
         ("order = \"current\"", "order = \"2024\"", "unknown variant `2024`"),
         ("epochs = 1.0", "epochs = 0.0", "`schedule.epochs` must be above 0"),
+        ("keep = 2", "keep = 0", "`run.keep` must be at least 1"),
+        ("validation = 3", "validation = 0", "`run.keep_best` must be false where data.validation"),
+        (
+            "validation = 3",
+            "validation = 0.0",
+            "`run.keep_best` must be false where data.validation",
+        ),
         ("[sources]\n", "[sources]\n\"run.speed\" = \"none\"\n", "`sources.run.speed` speaks of"),
     ] {
         let error = refused(from, to);
         assert!(error.contains(said), "{to}: {error}");
     }
+}
+
+#[test]
+fn senseless_schedules_are_refused() {
+    let shape = |shape: &str| refused("{ kind = \"cosine\", cycles = 0.5 }", shape);
+    for (text, said) in [
+        ("{ kind = \"cosine\", cycles = nan }", "needs cycles above 0"),
+        ("{ kind = \"cosine_with_restarts\", cycles = -1.0 }", "needs cycles above 0"),
+        ("{ kind = \"cosine_with_minimum\", cycles = inf, minimum = 0.1 }", "needs cycles above 0"),
+        (
+            "{ kind = \"cosine_with_minimum\", cycles = 0.5, minimum = 2.0 }",
+            "a minimum from 0 to 1",
+        ),
+        ("{ kind = \"polynomial\", end = 1e-7, power = nan }", "needs a power above 0"),
+        (
+            "{ kind = \"polynomial\", end = 5e-3, power = 1.0 }",
+            "an end from 0 to below optimizer.rate",
+        ),
+        (
+            "{ kind = \"polynomial\", end = nan, power = 1.0 }",
+            "an end from 0 to below optimizer.rate",
+        ),
+        ("{ kind = \"inverse_sqrt\", timescale = 0 }", "needs a timescale of at least 1"),
+    ] {
+        let error = shape(text);
+        assert!(error.starts_with("`schedule.shape` ") && error.contains(said), "{text}: {error}");
+    }
+    let shape = "shape = { kind = \"cosine\", cycles = 0.5 }";
+    let polynomial = "shape = { kind = \"polynomial\", end = 0.0, power = 1.0 }";
+    let text = recipe_text(true).replace(shape, polynomial).replace("rate = 5e-3", "rate = 0.0");
+    assert!(Recipe::parse(&text, "small").is_err(), "a rate of 0 is divided by");
+}
+
+#[test]
+fn patience_without_validations_is_refused() {
+    let patient = recipe_text(true).replace("patience = 0", "patience = 2");
+    assert!(Recipe::parse(&patient, "small").is_ok());
+    let rare = patient.replace("eval_every = 4", "eval_every = 0");
+    let error = Recipe::parse(&rare, "small").expect_err("refused").to_string();
+    assert!(error.starts_with("`run.patience` must be 0 where run.eval_every is 0"), "{error}");
+    let none = patient.replace("validation = 3", "validation = 0");
+    let none = none.replace("keep_best = true", "keep_best = false");
+    let error = Recipe::parse(&none, "small").expect_err("refused").to_string();
+    assert!(error.starts_with("`run.patience` must be 0 where data.validation"), "{error}");
 }
 
 #[test]

@@ -10,8 +10,9 @@ use medharness::{
     stats::Seed,
     store::identify_file,
     train::{
-        Checkpoints, Dataset, Defect, Ending, Event, Gradients, Item, Lineage, MicroBatch, Outcome,
-        Padding, Recipe, Recompute, Session, TrainError, Trainer, Update, Watch, accumulate, loss,
+        Checkpoints, Dataset, Defect, Ending, Era, Event, Gradients, Item, Lineage, MicroBatch,
+        Outcome, Padding, Recipe, Recompute, Session, TrainError, Trainer, Update, Watch,
+        accumulate, loss,
     },
 };
 
@@ -72,10 +73,37 @@ impl Watch for StopAfter {
 }
 
 fn train(folder: &Path, recipe: &Recipe, updates: usize) -> Result<Outcome, TrainError> {
+    train_on(&dataset(recipe), folder, recipe, updates)
+}
+
+fn train_on(
+    dataset: &Dataset,
+    folder: &Path,
+    recipe: &Recipe,
+    updates: usize,
+) -> Result<Outcome, TrainError> {
     let network = network(recipe);
-    let dataset = dataset(recipe);
-    let session = Session::open(folder, &lineage(recipe), recipe, &dataset, &network)?;
+    let session = Session::open(folder, &lineage(recipe), recipe, dataset, &network)?;
     session.run(&mut StopAfter(updates))
+}
+
+/// Rows of one token over and over, held against rows of another: the more is learnt, the higher the
+/// validation loss, so that its first is its best.
+fn contrary() -> Dataset {
+    let item = |row, id: u32| {
+        let (ids, labels) = (vec![id; 12], vec![i64::from(id); 12]);
+        Item { row, example: Example { ids, labels, truncation: Truncation::None } }
+    };
+    let train = (0..12).map(|row| item(row, 5)).collect();
+    Dataset { train, validation: (12..15).map(|row| item(row, 9)).collect() }
+}
+
+/// A recipe that validates and saves after every update, from the first at its full rate.
+fn watchful() -> Recipe {
+    let mut recipe = recipe(true);
+    (recipe.run.save_every, recipe.run.eval_every, recipe.run.keep) = (1, 1, 2);
+    (recipe.schedule.warmup, recipe.schedule.epochs) = (0.0, 3.0);
+    recipe
 }
 
 /// Events without their times.
@@ -86,6 +114,17 @@ fn losses(outcome: &Outcome) -> Vec<(u64, u64, u64)> {
         _ => None,
     };
     outcome.events.iter().filter_map(bits).collect()
+}
+
+/// Every event, left-out updates with their rows included, without times.
+fn history(outcome: &Outcome) -> Vec<(u64, u64, u64, Vec<usize>)> {
+    let of = |event: &Event| match event {
+        Event::Update { step, loss, norm, .. } => (*step, loss.to_bits(), norm.to_bits(), vec![]),
+        Event::Skipped { step, rows, .. } => (*step, 0, 0, rows.clone()),
+        Event::Validation { step, loss, .. } => (*step, loss.to_bits(), 1, vec![]),
+        event => panic!("{event:?}"),
+    };
+    outcome.events.iter().map(of).collect()
 }
 
 fn result(folder: &Path) -> Vec<u8> {
@@ -127,6 +166,61 @@ fn an_interrupted_training_ends_with_the_bits_of_one_that_was_not() {
         assert_eq!(losses(&outcome), losses(&expected));
         assert_eq!(result(parts.path()), result(whole.path()));
     }
+}
+
+/// Interrupted after every third update, on 1 and 2 threads in turn.
+fn check_interrupted(what: &str, recipe: &Recipe) -> Outcome {
+    let (whole, parts) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+    let expected = in_threads(2, || train(whole.path(), recipe, 99)).expect("trains");
+    let mut threads = 1;
+    let outcome = loop {
+        let outcome = in_threads(threads, || train(parts.path(), recipe, 3)).expect("trains");
+        if outcome.ending != Ending::Interrupted {
+            break outcome;
+        }
+        threads = 3 - threads;
+    };
+    assert_eq!(history(&outcome), history(&expected), "{what}");
+    assert_eq!(result(parts.path()), result(whole.path()), "{what}");
+    expected
+}
+
+#[test]
+fn an_interrupted_training_goes_on_over_the_end_of_an_epoch_in_every_order() {
+    for order in [Era::Current, Era::Y2023] {
+        for group_by_length in [false, true] {
+            let mut recipe = recipe(true);
+            (recipe.data.order, recipe.data.group_by_length) = (order, group_by_length);
+            // 44 rows are 22 micro-batches: 7 updates and one micro-batch that is carried over.
+            recipe.batch.accumulation = 3;
+            if order == Era::Y2023 {
+                recipe.batch.remainder = medharness::train::Remainder::Carry;
+            }
+            recipe.schedule.max_steps = Some(17);
+            let outcome = check_interrupted(&format!("{order:?} {group_by_length}"), &recipe);
+            let epochs = outcome.events.iter().filter_map(|event| match event {
+                Event::Update { epoch, .. } => Some(*epoch),
+                _ => None,
+            });
+            assert_eq!(epochs.max(), Some(2));
+        }
+    }
+}
+
+/// Rows cut before their answer leave micro-batches without a token to learn.
+#[test]
+fn an_interrupted_training_goes_on_behind_updates_that_were_left_out() {
+    let mut recipe = recipe(true);
+    (recipe.text.train_on_inputs, recipe.text.max_length) = (false, 150);
+    (recipe.batch.micro, recipe.batch.accumulation) = (1, 2);
+    recipe.batch.normalisation = medharness::train::Normalisation::MeanOfMeans;
+    recipe.run.on_bad_step = medharness::train::OnBadStep::Skip;
+    recipe.schedule.max_steps = Some(10);
+    let outcome = check_interrupted("left out", &recipe);
+    let left_out =
+        outcome.events.iter().filter(|event| matches!(event, Event::Skipped { .. })).count();
+    assert!((1..10).contains(&left_out), "{left_out}");
+    assert_eq!(outcome.progress.made, 10 - left_out as u64);
 }
 
 #[test]
@@ -279,30 +373,105 @@ fn a_changed_byte_in_any_file_of_a_checkpoint_is_found() {
 
 #[test]
 fn old_checkpoints_go_and_the_best_stays() {
-    let mut recipe = recipe(true);
-    (recipe.run.save_every, recipe.run.eval_every, recipe.run.keep) = (1, 1, 2);
     let folder = tempfile::tempdir().expect("a folder");
-    let outcome = train(folder.path(), &recipe, 99).expect("trains");
-    let best = outcome.progress.best.expect("validated").step;
-    let steps = Checkpoints::new(folder.path()).and_then(|all| all.steps()).expect("readable");
-    let mut expected = vec![best, 7, 8];
-    expected.sort_unstable();
-    expected.dedup();
-    assert!(steps.len() <= 3 && steps.contains(&best) && steps.contains(&8), "{steps:?}");
-    assert_eq!(outcome.result_step, Some(best));
+    let outcome = train_on(&contrary(), folder.path(), &watchful(), 99).expect("trains");
+    let validations: Vec<f64> = outcome
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Validation { loss, .. } => Some(*loss),
+            _ => None,
+        })
+        .collect();
+    assert!(validations.is_sorted() && validations.len() == 8, "{validations:?}");
+    let checkpoints = Checkpoints::new(folder.path()).expect("a folder");
+    assert_eq!(checkpoints.steps().expect("readable"), [1, 7, 8]);
+    assert_eq!(
+        (outcome.result_step, outcome.progress.best.map(|best| best.step)),
+        (Some(1), Some(1))
+    );
+    assert!(result(folder.path()) == result(&checkpoints.path(1)));
+    assert!(result(folder.path()) != result(&checkpoints.path(8)));
+}
+
+#[test]
+fn without_keep_best_the_result_is_the_last() {
+    let mut recipe = watchful();
+    recipe.run.keep_best = false;
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = train_on(&contrary(), folder.path(), &recipe, 99).expect("trains");
+    let checkpoints = Checkpoints::new(folder.path()).expect("a folder");
+    assert_eq!(
+        (outcome.result_step, outcome.progress.best.map(|best| best.step)),
+        (Some(8), Some(1))
+    );
+    assert!(result(folder.path()) == result(&checkpoints.path(8)));
+}
+
+#[test]
+fn a_damaged_best_checkpoint_is_found_before_training_goes_on() {
+    let (whole, folder) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+    let (dataset, recipe) = (contrary(), watchful());
+    train_on(&dataset, whole.path(), &recipe, 99).expect("trains");
+    train_on(&dataset, folder.path(), &recipe, 4).expect("is interrupted");
+    let checkpoints = Checkpoints::new(folder.path()).expect("a folder");
+    assert_eq!(checkpoints.steps().expect("readable"), [1, 3, 4]);
+    fs::write(checkpoints.path(1).join("adapter_model.safetensors"), "bad").expect("written");
+    let error = train_on(&dataset, folder.path(), &recipe, 1).expect_err("refused");
+    let TrainError::Damaged { path, .. } = &error else { panic!("{error}") };
+    assert!(path.starts_with(checkpoints.path(1)), "{error}");
+    for step in [1, 3, 4] {
+        fs::remove_dir_all(checkpoints.path(step)).expect("removed");
+    }
+    train_on(&dataset, folder.path(), &recipe, 99).expect("trains");
+    assert!(result(folder.path()) == result(whole.path()));
+}
+
+#[test]
+fn what_changes_no_bit_of_what_was_done_may_change() {
+    let recipe = watchful();
+    let (whole, folder) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+    train(whole.path(), &recipe, 99).expect("trains");
+    train(folder.path(), &recipe, 3).expect("is interrupted");
+    let mut other = recipe.clone();
+    other.weights.recompute = true;
+    other.run.on_bad_step = medharness::train::OnBadStep::Skip;
+    train(folder.path(), &other, 99).expect("goes on");
+    assert!(result(folder.path()) == result(whole.path()));
+    let lineage = fs::read_to_string(folder.path().join("train.json")).expect("lineage");
+    assert!(lineage.contains("\"recompute\": true") && lineage.contains("\"skip\""), "{lineage}");
+}
+
+/// transformers 4.28 validates at multiples of `eval_steps` alone.
+#[test]
+fn in_the_order_of_2023_nothing_is_validated_after_the_last_update() {
+    let steps = |order| {
+        let mut recipe = recipe(true);
+        (recipe.data.order, recipe.run.eval_every) = (order, 3);
+        let folder = tempfile::tempdir().expect("a folder");
+        let outcome = train(folder.path(), &recipe, 99).expect("trains");
+        let validated = |event: &Event| match event {
+            Event::Validation { step, .. } => Some(*step),
+            _ => None,
+        };
+        outcome.events.iter().filter_map(validated).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(Era::Y2023), [3, 6]);
+    assert_eq!(steps(Era::Current), [3, 6, 8]);
 }
 
 #[test]
 fn training_ends_early_where_validation_grows_no_better() {
-    let mut recipe = recipe(true);
-    (recipe.run.eval_every, recipe.run.patience, recipe.optimizer.rate) = (1, 2, 0.0);
+    let mut recipe = watchful();
+    recipe.run.patience = 2;
     let folder = tempfile::tempdir().expect("a folder");
-    let outcome = train(folder.path(), &recipe, 99).expect("trains");
-    // The first validation is the best; without a learning rate none is better.
+    let outcome = train_on(&contrary(), folder.path(), &recipe, 99).expect("trains");
     assert_eq!((outcome.ending, outcome.progress.step), (Ending::Early, 3));
-    assert_eq!(outcome.result_step, Some(1));
-    let again = train(folder.path(), &recipe, 99).expect("is over");
+    assert_eq!((outcome.result_step, outcome.updates_here), (Some(1), 3));
+    let again = train_on(&contrary(), folder.path(), &recipe, 99).expect("is over");
     assert_eq!((again.ending, again.progress.step), (Ending::Early, 3));
+    assert_eq!((again.result_step, again.updates_here), (Some(1), 0));
+    assert!(result(folder.path()) == result(&folder.path().join("checkpoint-1")));
 }
 
 #[test]

@@ -6,17 +6,18 @@ use medharness::{
     kernels::matrix::WeightType,
     llama::{Checkpoint, Hold, Llama},
     lora::{Attach, LoraConfig},
-    quant::{Arithmetic, OUTLIER_THRESHOLD},
     stats::{Seed, random::Mt19937},
     train::{
-        Dataset, Era, MicroBatch, Normalisation, Optimization, OptimizerKind, Padding, Plan, Rate,
-        Recompute, Remainder, Sampler, Schedule, ScheduleKind, Settings, Trainer,
+        Dataset, Era, MicroBatch, Normalisation, Optimization, OptimizerKind, Padding, Plan,
+        Prepared, Rate, Recipe, Recompute, Remainder, Request, Sampler, Schedule, ScheduleKind,
+        Settings, Trainer,
     },
 };
 use serde_json::Value;
 
 use crate::trainer_support::{
-    dataset, digest, golden, number, rows, settings, size, small_network, tiny_tokenizer,
+    dataset, digest, golden, number, recipe_text, root, rows, settings, size, small_network,
+    tiny_tokenizer, write_model,
 };
 
 /// f32 sums in another order, carried through up to 60 updates.
@@ -260,11 +261,6 @@ fn check_small(file: &str, case: &str, era: Era) {
         run.check_training(&small_network(&golden, Hold::Trainable), updates(FEW));
     } else {
         let hold = match golden["cases"][case]["case"]["base"].as_str() {
-            Some("int8") => Hold::Int8 {
-                floats: WeightType::F32,
-                arithmetic: Arithmetic::CpuTrain,
-                threshold: OUTLIER_THRESHOLD,
-            },
             Some("bf16") => Hold::Frozen(WeightType::Bf16),
             _ => Hold::Frozen(WeightType::F32),
         };
@@ -289,9 +285,33 @@ fn an_adapter_on_every_layer_trains_as_pefts() {
     check_small("trainer.json", "lora-tokens", Era::Current);
 }
 
+/// The network is the one that `medharness train` makes of a recipe and a model's folder.
 #[test]
 fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_on_the_cpu() {
-    check_small("trainer.json", "lora-int8", Era::Current);
+    let golden = golden("trainer.json");
+    let case = &golden["cases"]["lora-int8"];
+    let run = Run::new(case, Era::Current, &rows(), &tiny_tokenizer());
+    run.check_rows();
+    let folder = tempfile::tempdir().expect("a folder");
+    write_model(folder.path());
+    let lora = &case["case"]["lora"];
+    let text = recipe_text(true)
+        .replace("base = \"f32\"", "base = \"int8-dequantized\"")
+        .replace("dropout = 0.1", "dropout = 0.0")
+        .replace("rank = 4", &format!("rank = {}", lora["r"]))
+        .replace("alpha = 16.0", &format!("alpha = {:.1}", number(&lora["lora_alpha"])))
+        .replace("\"all-linear\"", &lora["target_modules"].to_string());
+    let recipe = Recipe::parse(&text, "small").expect("a recipe");
+    let request = Request {
+        recipe: &recipe,
+        base: folder.path(),
+        base_name: "small",
+        data: &root().join("golden/train/rows.json"),
+        exams: &[],
+        allow_overlap: false,
+    };
+    let network = Prepared::read(&request).and_then(|read| read.network()).expect("a network");
+    run.check_training(&network, updates(FEW));
 }
 
 #[test]

@@ -101,12 +101,16 @@ pub(crate) fn digest(values: impl Iterator<Item = i64>) -> u64 {
 
 /// Writes the small network as a model's folder, with its tokenizer.
 pub(crate) fn write_model(folder: &Path) {
+    write_model_of(&golden("trainer.json")["config"], folder);
+}
+
+/// Writes a network of this configuration as a model's folder, with the small network's tokenizer.
+pub(crate) fn write_model_of(config: &Value, folder: &Path) {
     use safetensors::{
         Dtype,
         tensor::{TensorView, serialize},
     };
-    let golden = golden("trainer.json");
-    let json = golden["config"].to_string();
+    let json = config.to_string();
     let config = Config::parse(&json).expect("golden configuration");
     let mut tensors = Vec::new();
     for (name, shape) in medharness::llama::expected_tensors(&config) {

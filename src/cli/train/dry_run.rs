@@ -6,7 +6,7 @@ use super::{CommandError, Context};
 use crate::{
     corpus::IGNORED,
     llama::tokenizer::{Special, Tokenizer},
-    train::{Counts, Item, Padding, Prepared, Recipe},
+    train::{Counts, Item, Prepared, Recipe},
 };
 
 /// Examples shown.
@@ -38,10 +38,17 @@ pub(super) fn print(
         format!("{} ({})", counts.learnt, share(counts.learnt, counts.tokens)),
     );
     line("longest row", format!("{} tokens", counts.longest));
-    let padded = padded(recipe, inputs);
-    let waste = padded - counts.tokens;
-    let kept = "none is computed here";
-    line("padding of the reference", format!("{} of its tokens ({kept})", share(waste, padded)));
+    let padding = Padded::of(recipe, inputs);
+    let waste = share(padding.reference - counts.tokens, padding.reference);
+    let computed = padding.computed - counts.tokens;
+    let kept = match computed {
+        0 => "none is computed here".to_owned(),
+        _ => format!("{computed} are computed here"),
+    };
+    line("padding of the reference", format!("{waste} of its tokens ({kept})"));
+    if computed > 0 {
+        line("  tokens learnt from it", (padding.learnt - counts.learnt).to_string());
+    }
     line("rows cut in the answer", counts.answer_cut.to_string());
     line("  in the prompt", counts.prompt_cut.to_string());
     line("  of their end token", counts.end_cut.to_string());
@@ -88,14 +95,32 @@ pub(super) fn print(
     Ok(())
 }
 
-/// Tokens of an epoch as the reference's collator pads them, in the order of the first epoch.
-fn padded(recipe: &Recipe, inputs: &Prepared) -> usize {
-    let lengths = inputs.dataset.lengths();
-    let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
-    let sampler = inputs.dataset.sampler(&recipe.data, rows_of_update);
-    let order = sampler.epochs(&lengths).next().unwrap_or_default();
-    let micros = order.chunks(recipe.batch.micro);
-    micros.map(|places| inputs.dataset.micro_batch(places, Padding::None).padded()).sum()
+/// Tokens of the first epoch in its micro-batches.
+#[derive(Default)]
+struct Padded {
+    /// As the reference's collator pads them.
+    reference: usize,
+    /// That go through the network here.
+    computed: usize,
+    /// That enter the loss.
+    learnt: usize,
+}
+
+impl Padded {
+    fn of(recipe: &Recipe, inputs: &Prepared) -> Self {
+        let lengths = inputs.dataset.lengths();
+        let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
+        let sampler = inputs.dataset.sampler(&recipe.data, rows_of_update);
+        let order = sampler.epochs(&lengths).next().unwrap_or_default();
+        let mut found = Self::default();
+        for places in order.chunks(recipe.batch.micro) {
+            let micro = inputs.dataset.micro_batch(places, recipe.batch.padding);
+            found.reference += micro.padded();
+            found.computed += micro.tokens();
+            found.learnt += micro.learnt();
+        }
+        found
+    }
 }
 
 fn share(part: usize, whole: usize) -> String {

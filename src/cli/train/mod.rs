@@ -10,8 +10,8 @@ use crate::{
     models::hub::{HubSpec, Parts},
     store::StoreError,
     train::{
-        Ending, LINEAGE, Outcome, Prepared, Recipe, Request, Session, TrainError, available_memory,
-        peak_memory,
+        Ending, LINEAGE, METRICS, Outcome, Prepared, Recipe, Request, Session, TrainError,
+        available_memory, peak_memory,
     },
 };
 pub(super) use watch::Bar;
@@ -79,9 +79,13 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     {
         let gib = |bytes: u64| bytes as f64 / (1_u64 << 30) as f64;
         let text = format!("needs {:.1} GiB of memory, {:.1} GiB are free", gib(need), gib(free));
-        return Err(CommandError::input(text).with_hint(
-            "set weights.recompute, a narrower weights.base or a smaller batch.micro in the recipe",
-        ));
+        let hint = if out.join(LINEAGE).exists() {
+            "set weights.recompute in the recipe, which changes no bit, or free memory; with another \
+             weights.base or batch.micro it is another training, for another --out"
+        } else {
+            "set weights.recompute, a narrower weights.base or a smaller batch.micro in the recipe"
+        };
+        return Err(CommandError::input(text).with_hint(hint));
     }
     let network = prepared.network().map_err(CommandError::input)?;
     let session = Session::open(out, &prepared.lineage, &recipe, &prepared.dataset, &network);
@@ -147,14 +151,30 @@ fn prepare(args: &Args, recipe: &Recipe, progress: bool) -> Result<Prepared, Com
 /// Who can repair it, and how.
 fn failed(error: TrainError, out: &Path) -> CommandError {
     match error {
-        TrainError::BadStep { .. } | TrainError::AllLeftOut { .. } => CommandError::check(error).with_hint(
-            "look at these rows with --dry-run; lower optimizer.rate, raise text.max_length, or set \
-             run.on_bad_step = \"skip\"",
+        TrainError::BadStep { .. } => CommandError::check(error).with_hint(
+            "set run.on_bad_step = \"skip\" in the recipe to go on from the newest checkpoint; or look \
+             at the rows and begin anew in another --out with a lower optimizer.rate or a longer \
+             text.max_length",
+        ),
+        TrainError::AllLeftOut { .. } => CommandError::check(error).with_hint(
+            "look at the rows named in metrics.jsonl, and begin anew in another --out with a lower \
+             optimizer.rate or a longer text.max_length",
+        ),
+        TrainError::NotFinite { .. } | TrainError::Validation { .. } => CommandError::check(error)
+            .with_hint(
+                "begin anew in another --out with a lower optimizer.rate or with optimizer.max_norm = \
+                 1.0; the newest checkpoint is intact, but the same recipe breaks again",
+            ),
+        TrainError::EmptyAdapter { .. } => CommandError::check(error).with_hint(
+            "begin anew in another --out with more updates than schedule.warmup's first, whose rate is \
+             0, with another optimizer.rate, or with run.keep_best = false",
         ),
         TrainError::OtherTraining { .. } => CommandError::input(error)
             .with_hint("choose another --out, or repeat the command that began the training"),
-        TrainError::Damaged { .. } => CommandError::input(error)
-            .with_hint("remove this checkpoint's folder to continue from the one before"),
+        TrainError::Damaged { ref path, .. } if path.starts_with(out) => {
+            let hint = damaged_hint(path);
+            CommandError::input(error).with_hint(hint)
+        }
         TrainError::Store(StoreError::NotEmpty { .. } | StoreError::Locked { .. }) => {
             CommandError::input(error).with_hint("choose another --out")
         }
@@ -166,5 +186,21 @@ fn failed(error: TrainError, out: &Path) -> CommandError {
             CommandError::internal(error)
         }
         error => CommandError::input(error),
+    }
+}
+
+/// What to do about a file of a training that is not what was written.
+fn damaged_hint(path: &Path) -> &'static str {
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    if folder.to_string_lossy().starts_with("checkpoint-") {
+        return "remove this checkpoint's folder and those of all later updates; the same command \
+                continues from the one before, or from the beginning, and makes them again";
+    }
+    match path.file_name().unwrap_or_default().to_str() {
+        Some(METRICS) => {
+            "remove every checkpoint folder to begin anew here, or choose another --out"
+        }
+        Some(LINEAGE) => "choose another --out",
+        _ => "the same command writes it again from the newest checkpoint",
     }
 }

@@ -98,7 +98,7 @@ impl Training<'_> {
         if outcome.ending == Ending::Interrupted {
             return Ok(None);
         }
-        let mem_peak = peak_memory();
+        let mem_peak = outcome.progress.mem_peak.max(peak_memory());
         prepared.write_beside(self.out, &outcome, mem_peak).map_err(failed)?;
         let training = summary(&prepared, &outcome, mem_peak);
         let stage = Stage { files: files(self.out).map_err(failed)?, training };

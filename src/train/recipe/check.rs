@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{BaseFormat, Recipe, RecipeError, Weights};
+use super::{BaseFormat, Recipe, RecipeError, ScheduleKind, Validation, Weights};
 
 impl Recipe {
     /// Parses and checks the text of a recipe; `name` is what errors call it.
@@ -59,8 +59,49 @@ impl Recipe {
             "must be above 0 and below a million",
         )?;
         require("schedule.max_steps", schedule.max_steps != Some(0), "must be at least 1")?;
+        self.check_shape()?;
+        self.check_run()?;
         self.check_adapter(*weights, lora.as_ref())?;
         self.check_sources()
+    }
+
+    fn check_shape(&self) -> Result<(), RecipeError> {
+        let rate = self.optimizer.rate;
+        let shape = |holds: bool, problem: &str| require("schedule.shape", holds, problem);
+        let above_0 = |value: f64| value.is_finite() && value > 0.0;
+        match self.schedule.shape {
+            ScheduleKind::Constant | ScheduleKind::ConstantWithWarmup | ScheduleKind::Linear => {
+                Ok(())
+            }
+            ScheduleKind::Cosine { cycles } | ScheduleKind::CosineWithRestarts { cycles } => {
+                shape(above_0(cycles), "needs cycles above 0")
+            }
+            ScheduleKind::CosineWithMinimum { cycles, minimum } => {
+                shape(above_0(cycles), "needs cycles above 0")?;
+                shape((0.0..=1.0).contains(&minimum), "needs a minimum from 0 to 1")
+            }
+            ScheduleKind::Polynomial { end, power } => {
+                shape(above_0(power), "needs a power above 0")?;
+                // As transformers, which refuses the rest, too.
+                shape((0.0..rate).contains(&end), "needs an end from 0 to below optimizer.rate")
+            }
+            ScheduleKind::InverseSqrt { timescale } => {
+                shape(timescale != Some(0), "needs a timescale of at least 1")
+            }
+        }
+    }
+
+    fn check_run(&self) -> Result<(), RecipeError> {
+        let Self { data, run, .. } = self;
+        require("run.keep", run.keep >= 1, "must be at least 1")?;
+        let holds_out = !matches!(data.validation, Validation::Rows(0))
+            && data.validation != Validation::Share(0.0);
+        let none = "must be false where data.validation holds out no row";
+        require("run.keep_best", holds_out || !run.keep_best, none)?;
+        let none = "must be 0 where data.validation holds out no row";
+        require("run.patience", holds_out || run.patience == 0, none)?;
+        let never = "must be 0 where run.eval_every is 0: there is one validation";
+        require("run.patience", run.eval_every > 0 || run.patience == 0, never)
     }
 
     fn check_adapter(
