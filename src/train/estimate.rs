@@ -55,6 +55,8 @@ pub struct Trainable {
     pub elements: u64,
     /// Outputs of all adapted modules together; 0 without an adapter.
     pub adapted_outputs: u64,
+    /// Inputs of the widest adapted module; 0 without an adapter.
+    pub widest_input: u64,
 }
 
 /// Returns how much is trained; `None` if the adapter names no module.
@@ -62,7 +64,7 @@ pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<Trainable
     let tensors = expected_tensors(config);
     let Some(lora) = lora else {
         let all = tensors.iter().map(|(_, shape)| elements(shape)).sum();
-        return Some(Trainable { elements: all, adapted_outputs: 0 });
+        return Some(Trainable { elements: all, adapted_outputs: 0, widest_input: 0 });
     };
     let linears: Vec<(&str, &[usize])> = tensors
         .iter()
@@ -72,10 +74,11 @@ pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<Trainable
     let names: Vec<&str> = linears.iter().map(|(name, _)| *name).collect();
     let chosen = lora.select(&names).ok()?;
     let chosen = linears.iter().filter(|(name, _)| chosen.contains(name));
-    let mut found = Trainable { elements: 0, adapted_outputs: 0 };
+    let mut found = Trainable { elements: 0, adapted_outputs: 0, widest_input: 0 };
     for (name, shape) in chosen {
         found.elements += (lora.rank(name).ok()? * (shape[0] + shape[1])) as u64;
         found.adapted_outputs += shape[0] as u64;
+        found.widest_input = found.widest_input.max(shape[1] as u64);
     }
     Some(found)
 }
@@ -91,7 +94,7 @@ fn elements(shape: &[usize]) -> u64 {
 pub fn estimate(
     config: &Config,
     recipe: &Recipe,
-    Trainable { elements: trained, adapted_outputs }: Trainable,
+    Trainable { elements: trained, adapted_outputs, widest_input }: Trainable,
     stored: WeightType,
     tokens: usize,
     validation: usize,
@@ -130,13 +133,16 @@ pub fn estimate(
     let block = 7 * d + 3 * q + 3 * kv + 3 * inner + 2 * adapted_outputs / layers.max(1);
     let (tokens, validation) = (size(tokens), size(validation));
     let kept = if recipe.weights.recompute { layers * d + block } else { layers * block };
-    // Gradients within the block at work, of the widest operations.
-    let working = 2 * d + 3 * inner;
+    // Gradients within the block at work, of the widest operations; an adapter's input has one of its
+    // own, before and behind the dropout.
+    let working = 2 * d + 3 * inner + 2 * widest_input;
     let training = 4 * tokens * (kept + working + 2 * d);
     let activations = training.max(4 * validation * (block + 2 * d));
     let largest = tensors.iter().map(|(_, shape)| elements(shape)).max().unwrap_or(0);
     let vocabulary = size(config.vocab_size);
-    let logits = 4 * (tokens.max(validation) * vocabulary).min(1 << 22) * 4;
+    // Of a piece of logits the gradient holds copies that validation does not need.
+    let piece = |tokens: u64| 4 * (tokens * vocabulary).min(1 << 22);
+    let logits = (4 * piece(tokens)).max(2 * piece(validation));
     // A trained matrix is packed for each product, and its gradient comes in a copy.
     let scratch = logits + if full { 8 * largest } else { 0 };
     Estimate {

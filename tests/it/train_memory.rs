@@ -94,9 +94,9 @@ fn the_memory_foreseen_is_the_memory_held() {
     for (name, foreseen, held) in &peaks {
         assert!((foreseen - held).abs() <= OFF * held, "{name}: {foreseen} foreseen, {held} held");
     }
-    // 100 MB of weights that are not trained have neither gradients nor states.
+    // 25 million weights that are not trained have neither gradients (97 MiB) nor states (195 MiB).
     let held = |place: usize| peaks[place].2;
-    assert!(held(1) - held(3) > 250.0, "{peaks:?}");
+    assert!(held(1) - held(3) > 200.0, "{peaks:?}");
     // To go on from a checkpoint takes no more than to go through.
     let out = folder.path().join("1");
     fs::remove_dir_all(out.join("checkpoint-2")).expect("removed");
