@@ -90,7 +90,6 @@ fn the_memory_foreseen_is_the_memory_held() {
         let (foreseen, held) = memory(&model, &folder.path().join(place.to_string()), recipe);
         peaks.push((name, foreseen, held));
     }
-    println!("{peaks:#?}");
     for (name, foreseen, held) in &peaks {
         assert!((foreseen - held).abs() <= OFF * held, "{name}: {foreseen} foreseen, {held} held");
     }
