@@ -180,6 +180,12 @@ fn decide_study(
 ) -> Result<Option<Decision>, CommandError> {
     let run = Record::open(run).map_err(CommandError::input)?;
     if let Some(path) = &args.write_baseline {
+        if !run.left_out.is_empty() {
+            let text =
+                format!("the study has rows that were left out: {}", run.left_out.join(", "));
+            return Err(CommandError::input(text)
+                .with_hint("a baseline is of all rows: reproduce without --only"));
+        }
         run.write(path).map_err(CommandError::input)?;
         note(format_args!("wrote {} rows to `{}`", run.rows.len(), path.display()));
     }
@@ -251,6 +257,11 @@ fn study_page(study: &StudyGate, markdown: bool) -> String {
             ]
         }),
     );
+    // The run that could see least says what all of them could.
+    let detectable = |run: &&RunGate| run.gate.comparison.whole().detectable.unwrap_or(1.0);
+    if let Some(run) = study.runs.iter().max_by(|a, b| detectable(a).total_cmp(&detectable(b))) {
+        page.line(format_args!("Least is seen in {}: {}.", run.name(), run.gate.power));
+    }
     for run in failed {
         page.heading(2, &run.name());
         page.list(&run.gate.failures);
@@ -259,6 +270,10 @@ fn study_page(study: &StudyGate, markdown: bool) -> String {
     if !study.missing.is_empty() {
         page.heading(2, "Not made");
         page.list(&study.missing);
+    }
+    if !study.added.is_empty() {
+        page.heading(2, "Not in the baseline");
+        page.list(&study.added);
     }
     page.finish()
 }

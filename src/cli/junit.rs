@@ -13,7 +13,7 @@ pub(super) fn of_gate(gate: &Gate) -> String {
     let failed = cases.iter().filter(|case| case.contains("<failure")).count();
     let lines: Vec<String> = std::iter::once(escape(&gate.power)).chain(flips(gate, "")).collect();
     let body = format!("{}    <system-out>{}</system-out>\n", cases.concat(), lines.join("\n"));
-    document(cases.len(), failed, 0, &body)
+    document(&Counts { tests: cases.len(), failed, ..Counts::default() }, &body)
 }
 
 /// Returns the document of a decision over a study: the test cases of each run, with the run's name
@@ -26,6 +26,7 @@ pub(super) fn of_study(study: &StudyGate) -> String {
             lines.extend(flips(&run.gate, &format!("{}: ", run.name())));
         }
     }
+    lines.extend(study.added.iter().map(|name| escape(&format!("{name}: not in the baseline"))));
     for name in &study.missing {
         let open = format!("    <testcase classname=\"{}\" name=\"all\" time=\"0\"", escape(name));
         all.push(match study.partial {
@@ -35,7 +36,8 @@ pub(super) fn of_study(study: &StudyGate) -> String {
     }
     let failed = all.iter().filter(|case| case.contains("<failure")).count();
     let body = format!("{}    <system-out>{}</system-out>\n", all.concat(), lines.join("\n"));
-    document(all.len(), failed, 0, &body)
+    let skipped = if study.partial { study.missing.len() } else { 0 };
+    document(&Counts { tests: all.len(), failed, skipped, errors: 0 }, &body)
 }
 
 /// Every question answered otherwise, a line each.
@@ -59,7 +61,7 @@ pub(super) fn of_error(message: &str) -> String {
         "    <testcase classname=\"medharness.gate\" name=\"all\" time=\"0\">\n      <error \
          message=\"{message}\"/>\n    </testcase>\n"
     );
-    document(1, 0, 1, &body)
+    document(&Counts { tests: 1, errors: 1, ..Counts::default() }, &body)
 }
 
 fn case(gate: &Gate, class: &str, part: &str) -> String {
@@ -78,11 +80,21 @@ fn case(gate: &Gate, class: &str, part: &str) -> String {
     format!("{open}>\n      <failure message=\"{message}\"/>\n    </testcase>\n")
 }
 
-fn document(tests: usize, failures: usize, errors: usize, body: &str) -> String {
-    let counts = format!("tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\"");
+/// Numbers of test cases.
+#[derive(Default)]
+struct Counts {
+    tests: usize,
+    failed: usize,
+    errors: usize,
+    skipped: usize,
+}
+
+fn document(counts: &Counts, body: &str) -> String {
+    let Counts { tests, failed, errors, skipped } = counts;
+    let counts = format!("tests=\"{tests}\" failures=\"{failed}\" errors=\"{errors}\"");
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts} time=\"0\">\n  <testsuite \
-         name=\"medharness gate\" {counts} skipped=\"0\" time=\"0\">\n{body}  </testsuite>\n</testsuites>\n"
+         name=\"medharness gate\" {counts} skipped=\"{skipped}\" time=\"0\">\n{body}  </testsuite>\n</testsuites>\n"
     )
 }
 

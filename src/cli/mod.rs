@@ -65,19 +65,17 @@ pub struct Cli {
 pub enum Command {
     /// Reproduce the paper's study: in miniature with models trained here, or with your weights
     ///
-    /// --study paper, the default, regenerates the printed table with its audit, beside every row whose
-    /// weights are here. Without models, everything that needs none is made in seconds: the printed
-    /// table, which counts its digits can mean, the claims about it, other people's figures, and what
-    /// each published rule reads in the same reply. With --models, each row named there is asked the
-    /// exam (continued if it was interrupted), and every cell gets a verdict: reproduced, differs,
-    /// not comparable, not run.
-    ///
-    /// --study mini trains and asks the paper's rows with models of about a million parameters, on data
-    /// and an exam that are part of the program, and ends with the paper-shaped table beside the
-    /// paper's own, its claims with their tests, and what LoRA and 8-bit save. Its base models are not
-    /// part of the program yet: `mini pretrain` makes them, --definition names a study that has them.
+    /// --study mini trains and asks the paper's rows with models of one to two million
+    /// parameters, on data and an exam that are part of the program, and ends with the paper-shaped
+    /// table beside the paper's own, its claims with their tests, and what LoRA and 8-bit save.
     /// Killed at any moment, the same command continues; what is finished and unchanged is verified
     /// and used again, and gives the same report.
+    ///
+    /// --study paper, the default, regenerates the printed table with its audit, beside every row whose weights are
+    /// here. Without models, everything that needs none is made in seconds: the printed table, which
+    /// counts its digits can mean, the claims about it, other people's figures, and what each published
+    /// rule reads in the same reply. With --models, each row named there is asked the exam (continued if
+    /// it was interrupted), and every cell gets a verdict: reproduced, differs, not comparable, not run.
     Reproduce(reproduce::Args),
     /// Find which settings of a recipe move a row of the miniature
     ///

@@ -30,7 +30,7 @@ impl Page {
             self.text += &"#".repeat(level);
             self.text.push(' ');
         }
-        self.text += text;
+        self.text += &self.plain(text);
         self.text.push('\n');
         if self.markdown {
             self.text.push('\n');

@@ -38,6 +38,23 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_parent(path)
 }
 
+/// Removes a folder with all that is in it; killed meanwhile, `path` is there whole or not at all.
+///
+/// # Errors
+///
+/// [`StoreError::Io`] if it cannot be moved or removed.
+pub fn remove_folder(path: &Path) -> Result<(), StoreError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".old");
+    let aside = Path::new(&aside);
+    if aside.exists() {
+        fs::remove_dir_all(aside).map_err(io("remove", aside))?;
+    }
+    fs::rename(path, aside).map_err(io("move aside", path))?;
+    sync_parent(path)?;
+    fs::remove_dir_all(aside).map_err(io("remove", aside))
+}
+
 /// Makes the entry of `path` in its folder durable.
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let parent = match path.parent() {

@@ -28,9 +28,9 @@ const CONTEXT: usize = 512;
 /// The base models of the miniature study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BaseSize {
-    /// 0.6M weights.
+    /// 1.2M weights.
     Small,
-    /// 1.3M weights.
+    /// 1.8M weights.
     Large,
 }
 
@@ -49,8 +49,8 @@ impl BaseSize {
     /// Returns the `config.json` of a model with `vocabulary` tokens.
     pub fn config(self, vocabulary: usize) -> Value {
         let (hidden, layers, heads, inner) = match self {
-            Self::Small => (80, 4, 4, 216),
-            Self::Large => (128, 4, 4, 352),
+            Self::Small => (96, 6, 4, 256),
+            Self::Large => (128, 6, 4, 320),
         };
         json!({
             "architectures": ["LlamaForCausalLM"],
@@ -65,7 +65,7 @@ impl BaseSize {
             "rms_norm_eps": 1e-5,
             "rope_theta": 10000.0,
             "vocab_size": vocabulary,
-            "tie_word_embeddings": false,
+            "tie_word_embeddings": true,
             "bos_token_id": 1,
             "eos_token_id": 2,
             "pad_token_id": 0,
@@ -78,7 +78,7 @@ impl BaseSize {
     /// wide models, the lists were not learnt within 400 updates.
     fn spread(self) -> f64 {
         match self {
-            Self::Small => 0.11,
+            Self::Small => 0.1,
             Self::Large => 0.09,
         }
     }

@@ -155,6 +155,30 @@ fn mediqa_answers_are_taken_by_their_reference_score() {
     assert!(rows.iter().all(|row| !row.output.contains("&apos;")));
 }
 
+/// Markup inside an answer is no end of it.
+#[test]
+fn mediqa_answers_are_whole_whatever_stands_in_them() {
+    let xml = "<NLM-QA><Question QID=\"1\"><QuestionText>What is <b>gout</b>, and why?</QuestionText>\
+               <AnswerList><Answer AID=\"1_A1\" ReferenceScore=\"4\"><AnswerText>Take <i>aspirin</i> \
+               daily.<br/> Not more.</AnswerText></Answer></AnswerList></Question></NLM-QA>";
+    let (_, rows) = read_text(SourceKind::Mediqa, "x.xml", xml).unwrap();
+    assert_eq!(pairs(&rows), [("What is gout, and why?", "Take aspirin daily. Not more.")]);
+}
+
+/// A quote that is never closed makes one field of everything behind it.
+#[test]
+fn an_open_quote_is_an_error_and_no_row() {
+    let cards = "Front\tBack\n\"Open\tquote\nQ\tA\nQ2\tA2\n";
+    let error = read_text(SourceKind::Flashcards, "deck.txt", cards).unwrap_err();
+    assert!(matches!(error, SourceError::Quote { line: 2, .. }), "{error:?}");
+    let mmlu = "What?,1,2,3,4,A\n\"Which?,1,2,3,4,B\nWho?,1,2,3,4,C\n";
+    let error = read_text(SourceKind::Mmlu, "x.csv", mmlu).unwrap_err();
+    assert!(matches!(error, SourceError::Quote { line: 2, .. }), "{error:?}");
+    let long = format!("What?,1,2,3,4,A\n\"Which?,1,2,3,4,B\n{}\"\n", "x,1\n".repeat(300_000));
+    let error = read_text(SourceKind::Mmlu, "x.csv", long).unwrap_err();
+    assert!(matches!(error, SourceError::Quote { line: 2, .. }), "{error:?}");
+}
+
 #[test]
 fn broken_dumps_are_refused_with_their_place() {
     let cut = &POSTS[..POSTS.len() - 60];

@@ -52,6 +52,7 @@ mod lora_branch;
 mod lora_commands;
 mod lora_merge;
 mod lora_networks;
+mod mini_committed;
 mod mini_gate;
 mod mini_study;
 mod mini_sweep;

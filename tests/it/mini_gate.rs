@@ -88,6 +88,52 @@ fn runs_that_were_not_made_fail_unless_that_is_accepted() {
     let (code, _, junit, _) = gate(place, &partial);
     assert_eq!(code, 0);
     assert!(junit.contains("<skipped message=\"not made\"/>"));
+    assert!(junit.contains(" skipped=\"1\""), "{junit}");
+    // The other way round: what the baseline has not is said.
+    let more = ["--baseline".as_ref(), run.as_os_str(), "--run".as_ref(), baseline.as_os_str()];
+    let (code, stdout, junit, _) = gate(place, &more);
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.contains("Not in the baseline\n- small-full, seed 0"), "{stdout}");
+    assert!(junit.contains("small-full, seed 0, exam, strict-v1: not in the baseline"), "{junit}");
+}
+
+/// Two runs with three tests each: alpha is shared among six. 10 lost and 1 gained have p = 0.012.
+#[test]
+fn a_study_shares_alpha_among_its_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let (base, full) = ("1".repeat(60), "A".repeat(50) + &"b".repeat(10));
+    let baseline = written(place, "baseline.json", &base, &full);
+    let run = written(place, "run.json", &base, &("b".repeat(10) + &full[10..59] + "A"));
+    let judge = |alpha: &'static str| {
+        let arguments = ["--alpha", alpha, "--baseline"].map(std::ffi::OsStr::new);
+        let paths = [baseline.as_os_str(), "--run".as_ref(), run.as_os_str()];
+        gate(place, &[&arguments[..], &paths[..]].concat())
+    };
+    let (code, stdout, ..) = judge("0.05");
+    assert_eq!(code, 0, "{stdout}");
+    let (code, stdout, ..) = judge("0.2");
+    assert_eq!(code, 1, "{stdout}");
+}
+
+/// Names come from files: none becomes a heading of a comment.
+#[test]
+fn a_name_in_a_record_is_no_markup() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let (base, full) = ("1".repeat(60), "A".repeat(60));
+    let forged = |name: &str, full: &str| {
+        let path = written(place, name, &base, full);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("small-full", "x\\n# Gate: pass")).unwrap();
+        path
+    };
+    let (baseline, run) = (forged("a.json", &full), forged("b.json", &"b".repeat(60)));
+    let arguments =
+        ["--baseline".as_ref(), baseline.as_os_str(), "--run".as_ref(), run.as_os_str()];
+    let (code, _, _, markdown) = gate(place, &arguments);
+    assert_eq!(code, 1);
+    assert!(!markdown.contains("\n# Gate: pass"), "{markdown}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use medharness::study::mini::{REPORT_FILES, Record, Verdict};
+use medharness::study::mini::{REPORT_FILES, Record, TrainingRecord, Verdict};
 use serde_json::{Value, json};
 
 use crate::{
@@ -246,6 +246,42 @@ fn killed_at_any_moment_it_ends_with_the_same_table() {
     assert_eq!(place.table("killed"), place.table("whole"));
 }
 
+/// A training that is to be discarded and was half removed, as by a kill in older versions, and one that
+/// another build made: neither keeps the study from its end.
+#[test]
+fn leftovers_of_a_kill_and_of_another_build_are_made_anew() {
+    let place = Place::new();
+    place.run("first", &[]);
+    let trained = place.path("runs/seed-0/trained/small-alpaca-full");
+    let aside = place.path("runs/seed-0/trained/small-alpaca-full.old");
+    fs::create_dir_all(aside.join("checkpoint-3")).expect("made");
+    fs::write(trained.join("metrics.jsonl"), "broken").expect("written");
+    let (_, stderr) = place.run("again", &[]);
+    assert!(stderr.contains("small-alpaca-full") && stderr.contains("trained anew"), "{stderr}");
+    assert!(!aside.exists());
+    assert_eq!(place.table("again"), place.table("first"));
+
+    fs::write(place.path("runs/program.sha256"), "0".repeat(64)).expect("written");
+    let (_, stderr) = place.run("again", &[]);
+    assert!(stderr.contains("made by another build of the program"), "{stderr}");
+    assert_eq!(place.table("again"), place.table("first"));
+    let (_, stderr) = place.run("again", &[]);
+    assert_eq!(stderr, "");
+}
+
+/// A record of some rows says which it lacks, and is no baseline.
+#[test]
+fn rows_that_were_left_out_are_no_baseline() {
+    let place = Place::new();
+    place.run("part", &["--only", "small-base"]);
+    let (runs, baseline) = (place.path("runs"), place.path("baseline.json"));
+    let text = transcript(
+        medharness().args(["gate", "--run"]).arg(&runs).arg("--write-baseline").arg(&baseline),
+    );
+    assert!(text.starts_with("exit: 2\n") && text.contains("large-base"), "{text}");
+    assert!(!baseline.exists());
+}
+
 #[test]
 fn seeds_are_pooled_and_each_is_shown() {
     let place = Place::new();
@@ -397,4 +433,95 @@ fn more_seeds_that_say_the_same_are_no_more_evidence() {
     let (two, five) = (p(2), p(5));
     assert!((two.p - five.p).abs() < 1e-9, "{} and {}", two.p, five.p);
     assert!((two.value - 0.2).abs() < 1e-12 && five.seeds.len() == 5);
+}
+
+/// With two seeds that are both all wrong there is no spread, and no certainty either.
+#[test]
+fn seeds_without_spread_claim_no_more_than_one() {
+    let (none, all) = ("a".repeat(30), "A".repeat(30));
+    let interval = |seeds: &[&str]| {
+        let rows: [(&str, &str, &str, &str, &[&str]); 2] = [
+            ("small-base", "small", "base", "base", &vec![&*none; seeds.len()]),
+            ("small-full", "small", "medalpaca", "full", seeds),
+        ];
+        let record = record(&rows);
+        record.claims("strict-v1")[0].tests[0].difference.clone()
+    };
+    let (one, two) = (interval(&[&all]), interval(&[&all, &all]));
+    assert!((one.p - two.p).abs() < 1e-12 && two.p > 0.0, "{} and {}", one.p, two.p);
+    assert_eq!(one.interval, two.interval);
+}
+
+/// Cells of a row in the table of a Markdown page whose head has these columns in a row.
+fn cells(page: &str, head: &str, row: &str) -> Vec<String> {
+    let table = page.split("\n\n").find(|part| part.contains(head)).expect(head);
+    let line = table.lines().find(|line| line.contains(row)).expect(row);
+    line.split('|').map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
+}
+
+/// Every number by hand: of 12 items, four a stratum, the full row has 4, 0 and 2 right and two unread.
+#[test]
+fn tables_hold_the_numbers_of_their_rows() {
+    let (base, full, lora) = ("1".repeat(12), "AbAAb1AbAAb1", "b".repeat(12));
+    let rows: [(&str, &str, &str, &str, &[&str]); 3] = [
+        ("small-base", "small", "base", "base", &[&base]),
+        ("small-full", "small", "medalpaca", "full", &[full]),
+        ("small-lora", "small", "medalpaca", "lora", &[&lora]),
+    ];
+    let mut record = record(&rows);
+    let training = |trained, mem_estimate, wall_s| TrainingRecord {
+        recipe: "r".into(),
+        data: "d".into(),
+        trained,
+        updates: 7,
+        first_loss: 2.0,
+        last_loss: 1.0,
+        validation_loss: None,
+        tokens: 70,
+        mem_estimate,
+        mem_peak: Some(3 << 20),
+        wall_s,
+    };
+    record.rows[1].seeds[0].training = Some(training(1000, 8 << 20, 20.0));
+    record.rows[2].seeds[0].training = Some(training(50, 2 << 20, 15.0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("record.json");
+    record.write(&path).unwrap();
+    medharness()
+        .args(["reproduce", "--study", "mini", "--from"])
+        .arg(&path)
+        .arg("--out")
+        .arg(folder.path())
+        .assert()
+        .success();
+    let page = fs::read_to_string(folder.path().join("report.md")).unwrap();
+    let one_blank = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = page.lines().map(one_blank).collect::<Vec<_>>().join("\n");
+    let shares = |head: &str, row: &str| -> Vec<String> {
+        let first = |cell: String| cell.split(' ').next().unwrap_or_default().to_owned();
+        cells(&page, head, row).into_iter().skip(2).map(first).collect()
+    };
+    let by_way = "| as question | as flashcard | only read | all |";
+    assert_eq!(shares(by_way, "small-full"), ["100.0", "0.0", "50.0", "50.0"]);
+    assert_eq!(shares(by_way, "small-lora"), ["0.0", "0.0", "0.0", "0.0"]);
+    let in_form = "| all | as question | as flashcard | only read |";
+    assert_eq!(shares(in_form, "small-full"), ["83.3", "100.0", "100.0", "50.0"]);
+    let costs = cells(&page, "| memory foreseen |", "small-lora");
+    assert_eq!(
+        costs[2..],
+        [
+            "0.0", "-50.0", "0.0", "0.0", "0.0", "50", "5.0 %", "2.0 MiB", "25.0 %", "3.0 MiB",
+            "15.0 s", "75.0 %"
+        ]
+    );
+    let target = |name: &str, row: &str| {
+        let found = page.lines().find(|line| line.contains(name) && line.contains(row));
+        found.expect(name).to_owned()
+    };
+    // 6 gained of 12, none lost: the exact p is 2 / 2^6.
+    let above = target("full fine-tuning above base", "small-full");
+    assert!(above.contains("NOT MET") && above.contains("0.031"), "{above}");
+    assert!(target("in form above 95 %", "small-full").contains("NOT MET"));
+    let lora = target("in form above 95 %", "small-lora");
+    assert!(lora.contains("| met |"), "{lora}");
 }

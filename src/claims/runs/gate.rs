@@ -149,7 +149,7 @@ pub struct Gate {
     pub margin: Tolerance,
     /// Whether any other answer fails.
     pub exact: bool,
-    /// Whether a loss of the margin would have been missed more often than one time in five.
+    /// Whether a loss of the margin is significant less often than four times in five.
     pub underpowered: bool,
     /// What this gate could have seen, in words.
     pub power: String,
@@ -307,8 +307,8 @@ fn power(whole: &PartComparison, settings: &GateSettings) -> (bool, String) {
         return (true, words);
     }
     let words = format!(
-        "with {n} questions a loss of {points:.1} points is seen four times in five, which is \
-         within the margin of {margin:.1} points"
+        "with {n} questions a loss of {points:.1} points is significant four times in five; it fails \
+         beyond the margin of {margin:.1} points"
     );
     (false, words)
 }

@@ -19,6 +19,7 @@ use crate::{
     protocol::Bos,
     reports,
     stats::Seed,
+    train::Recipe,
 };
 
 /// Arguments of `corpus audit`.
@@ -31,6 +32,10 @@ pub(super) struct Args {
     /// Count tokens with this tokenizer.json, tokenizer.model, or model folder
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
+    /// Cut and mask as this recipe does: a TOML file, or the name of one of the program's own
+    #[arg(long, value_name = "RECIPE", requires = "tokenizer",
+        conflicts_with_all = ["max_length", "template"])]
+    recipe: Option<String>,
     /// Longest sequence of the recipe; MedAlpaca trained with 256 by default, Alpaca with 512
     #[arg(long, value_name = "TOKENS", default_value_t = 512, requires = "tokenizer")]
     max_length: usize,
@@ -126,14 +131,21 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
         opened.map_err(CommandError::input)
     });
     let tokenizer = tokenizer.transpose()?;
-    let encoding = tokenizer.as_ref().map(|tokenizer| Encoding {
-        template: args.template.into(),
-        max_length: args.max_length,
-        // MedAlpaca's handler adds no BOS and closes with EOS.
-        bos: None,
-        eos: tokenizer.id("</s>"),
-        train_on_inputs: false,
+    let encoding = tokenizer.as_ref().map(|tokenizer| match &args.recipe {
+        Some(recipe) => {
+            let recipe = Recipe::open(recipe).map_err(CommandError::input)?;
+            recipe.text.encoding(tokenizer).map_err(CommandError::input)
+        }
+        None => Ok(Encoding {
+            template: args.template.into(),
+            max_length: args.max_length,
+            // MedAlpaca's handler adds no BOS and closes with EOS.
+            bos: None,
+            eos: tokenizer.id("</s>"),
+            train_on_inputs: false,
+        }),
     });
+    let encoding = encoding.transpose()?;
     let tokenise = |text: &str| -> Vec<u32> {
         let ids = tokenizer.as_ref().map(|tokenizer| tokenizer.encode(text, Bos::None));
         ids.and_then(Result::ok).unwrap_or_default()

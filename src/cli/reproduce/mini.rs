@@ -1,7 +1,7 @@
 //! `medharness reproduce`: the miniature, trained, asked and reported.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,13 +21,18 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         Some(path) => Record::open(path).map_err(failed)?,
         None => make(args, context)?,
     };
-    let out = args.out.as_deref().unwrap_or(Path::new("reports/mini"));
-    let page = write_report(&record, out).map_err(failed)?;
+    let out = args.out.clone().unwrap_or_else(|| runs(args).join("report"));
+    let page = write_report(&record, &out).map_err(failed)?;
     Ok(context.out.write_all(text(&record, &page).as_bytes())?)
 }
 
+/// The folder of trainings and runs.
+fn runs(args: &Args) -> PathBuf {
+    args.runs.clone().unwrap_or_else(|| PathBuf::from("runs/mini"))
+}
+
 fn make(args: &Args, context: &Context<'_>) -> Result<Record, CommandError> {
-    let runs = args.runs.clone().unwrap_or_else(|| PathBuf::from("runs/mini"));
+    let runs = runs(args);
     let definition = match &args.definition {
         Some(path) => path.clone(),
         None => lay_out(&runs.join("materials"), &mut |text| note(text)).map_err(failed)?,

@@ -18,7 +18,7 @@ pub struct Args {
     /// Where trainings and run directories go. Default: `runs/mini` or `runs/paper`
     #[arg(long, value_name = "DIR")]
     pub runs: Option<PathBuf>,
-    /// Where the report goes. Default: `reports/mini` or `reports/paper`
+    /// Where the report goes. Default: `report` below the runs of the miniature, or `reports/paper`
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of every run; of the miniature, the first one
@@ -34,9 +34,9 @@ pub struct Args {
     /// Another miniature: a study.toml with its files beside it
     #[arg(long, value_name = "FILE", help_heading = "The miniature")]
     pub definition: Option<PathBuf>,
-    /// Train and ask nothing: write the report of this record, e.g. `golden/baselines/mini.json`
+    /// Train and ask nothing: write the report of this record
     #[arg(long, value_name = "FILE", help_heading = "The miniature",
-        conflicts_with_all = ["only", "definition", "runs"])]
+        conflicts_with_all = ["only", "definition", "runs", "seeds"])]
     pub from: Option<PathBuf>,
     /// Rows of the table with their models; see --write-models-template
     #[arg(long, value_name = "FILE", help_heading = "The paper's table")]

@@ -1,8 +1,8 @@
 //! The audit of training rows: what is in them that nobody wants to learn from, per source.
 //!
 //! [`Auditor::add`] takes rows one at a time, [`Auditor::finish`] returns the [`Audit`]. Nothing is
-//! repaired or left out; every check counts rows and names the first few. Memory holds one digest and
-//! one MinHash signature a row (about 600 bytes), never the texts.
+//! repaired or left out; every check counts rows and names the first few. Memory holds digests,
+//! one MinHash signature a row and its buckets (about 2 kB), never the texts.
 //!
 //! What a machine cannot judge is left to people: [`Sheet`] draws a seeded sample of each source, and
 //! [`Judged`] turns the verdicts into an error rate with its interval.

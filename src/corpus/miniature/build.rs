@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Facts, Item, Stage, Taught, items, meadow, pretraining, runs::ExamRuns};
+use super::{Facts, Item, Stage, Taught, draw, items, meadow, pretraining, runs::ExamRuns};
 use crate::{
     corpus::{Rendered, Row, Template},
     exam::jsonl,
@@ -59,15 +59,24 @@ impl Miniature {
         }
     }
 
-    /// Returns every text that a tokenizer is learnt from: what is read before and in fine-tuning, the
-    /// prompt's words included.
-    pub fn tokenizer_texts(&self) -> impl Iterator<Item = String> {
+    /// Returns every text that a tokenizer is learnt from: the pre-training text, a prompt, and the
+    /// wordings in which fine-tuning asks, with the subject of every fact.
+    ///
+    /// However many rows the training data have, the tokenizer is the same.
+    pub fn tokenizer_texts(&self) -> Vec<String> {
         let documents = self.pretraining.iter().flat_map(Stage::documents);
-        let rows = self.meadow.iter().chain(&self.alpaca).map(|row| {
-            let Rendered { prompt, answer } = Template::Medalpaca.render(row);
-            prompt + &answer
-        });
-        documents.map(|document| document.text.clone()).chain(rows)
+        let mut texts: Vec<String> = documents.map(|document| document.text.clone()).collect();
+        let row = Row { instruction: draw::CHOOSE.to_owned(), ..Row::default() };
+        let Rendered { prompt, .. } = Template::Medalpaca.render(&row);
+        for facts in [Facts::medical(), Facts::general()] {
+            for (topic, fact) in facts.each() {
+                let (asked, _) = items::held_out(&topic.ask);
+                let wordings = asked.iter().chain(&topic.card);
+                texts.extend(wordings.map(|wording| wording.replace("{subject}", &fact.subject)));
+                texts.push(prompt.clone() + draw::ANSWER_PREFIX);
+            }
+        }
+        texts
     }
 
     /// Returns the documents of the pre-training text, each once, an empty line between them.

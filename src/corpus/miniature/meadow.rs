@@ -4,7 +4,9 @@
 //! one point: multiple-choice sources (`medqa`, `mmlu`), 6 % of the real data, are most of it, since
 //! binding an option to its letter takes many such rows. Rows about facts taught as questions come
 //! from these two sources, facts taught as flashcards from `medical-flashcards` alone, and facts
-//! that are only read are in no row.
+//! that are only read are in no row. Some of the rows state the fact before they ask, and some ask
+//! about everyday life: they need no new fact, and keep what the base models know about choosing,
+//! which a training on new facts alone loses before it learns them.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,8 +21,17 @@ use crate::{corpus::Row, stats::Generator};
 /// Instruction of open questions.
 const OPEN: &str = "Answer this question truthfully";
 
-/// Multiple-choice rows for each fact taught as a question, one source each.
-const CHOICE_SOURCES: [&str; 6] = ["medqa", "mmlu", "medqa", "medqa", "mmlu", "medqa"];
+/// Multiple-choice rows for each fact taught as a question.
+const CHOICES: usize = 15;
+
+/// Rows for each of them that state the fact before they ask.
+const STATED: usize = 6;
+
+/// Their sources, in turn.
+const CHOICE_SOURCES: [&str; 3] = ["medqa", "mmlu", "medqa"];
+
+/// Multiple-choice rows of `mmlu` for each fact of everyday life.
+const EVERYDAY: usize = 4;
 
 /// Flashcards for each fact taught as a flashcard.
 const CARDS: usize = 4;
@@ -79,9 +90,17 @@ pub(super) fn meadow(
         match taught {
             Taught::Question => {
                 let (questions, _) = held_out(&topic.ask);
-                for source in CHOICE_SOURCES {
+                for source in CHOICE_SOURCES.into_iter().cycle().take(CHOICES) {
                     rows.add(source, generator, |generator| {
                         choice((topic, fact), questions, generator)
+                    });
+                }
+                for source in CHOICE_SOURCES.into_iter().cycle().take(STATED) {
+                    rows.add(source, generator, |generator| {
+                        let stated = draw::worded(&topic.read, topic, fact, generator);
+                        let Row { instruction, input, output, .. } =
+                            choice((topic, fact), questions, generator);
+                        open(&instruction, format!("{stated} {input}"), output)
                     });
                 }
             }
@@ -93,6 +112,12 @@ pub(super) fn meadow(
                 }
             }
             Taught::Read => {}
+        }
+    }
+    for (topic, fact) in general.each() {
+        let (questions, _) = held_out(&topic.ask);
+        for _ in 0..EVERYDAY {
+            rows.add("mmlu", generator, |generator| choice((topic, fact), questions, generator));
         }
     }
     let asked: Vec<(&Topic, &Fact)> = facts

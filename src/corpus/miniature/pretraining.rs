@@ -1,13 +1,13 @@
-//! The pre-training text: a curriculum from short lists to every fact stated and general quizzes.
+//! The pre-training text: a curriculum from a word found among others to questions about everyday life.
 //!
-//! Binding an option to its letter is learnt in a sudden transition, which fine-tuning alone may not
-//! reach. It comes soonest where the letter follows the thing at once (`pear B`), in short lists of
-//! few different things, with a loss on the letters alone; so these open the text. What is asked of
-//! a list is drawn with repetition: asked for each thing once, a model learns to name the letter
-//! that is left, and stays there. Then come more things, longer lists, other ways to ask, and in the
-//! end matchings (`France B` below a list of capitals) and quizzes, mixed with paragraphs that state
-//! the facts. Lists hold medical and everyday words alike but state no fact; matchings and quizzes
-//! are about everyday life alone.
+//! Binding an option to its letter is learnt in a sudden transition, which fine-tuning alone does
+//! not reach. It comes soonest where nothing is to be known: what is asked for stands among the
+//! options itself (`pear`, then `A: plum`, `B: pear`, then ` B, pear`). Then come things of several
+//! words and other wordings; then subjects of everyday facts in the place of the thing (`France`,
+//! then capitals); and in the end whole questions, beside paragraphs that state every fact, medical
+//! and everyday. What is asked always stands before the options, as in the exam: a model that has
+//! learnt to find what is asked behind them does not find it before them. Options hold medical and
+//! everyday words alike; questions are about everyday life alone.
 
 use super::{
     Document, Fact, Facts, Topic,
@@ -39,81 +39,25 @@ impl Stage {
     }
 }
 
-/// What the lists of a stage are made of.
-#[derive(Debug, Clone, Copy)]
-struct Lists {
-    /// What the stage is called.
-    name: &'static str,
-    /// How many there are.
-    documents: usize,
-    /// Times that they are read.
-    passes: usize,
-    /// What is listed.
-    pool: Pool,
-    /// Most things of a list; the fewest are three.
-    most: usize,
-    /// Whether all are written and asked alike.
-    plain: bool,
-}
-
-/// What is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pool {
-    /// A few words of everyday life.
-    Few,
-    /// Words of everyday life.
-    Words,
-    /// Answers of all topics, several words long too.
-    Everything,
-}
-
-/// The stages of lists, in order; each takes one step beyond the one before.
-const LISTS: [Lists; 4] = [
-    Lists {
-        name: "three of a few words",
-        documents: 8000,
-        passes: 3,
-        pool: Pool::Few,
-        most: 3,
-        plain: true,
-    },
-    Lists {
-        name: "more words",
-        documents: 12_000,
-        passes: 1,
-        pool: Pool::Words,
-        most: 4,
-        plain: true,
-    },
-    Lists {
-        name: "everything",
-        documents: 12_000,
-        passes: 1,
-        pool: Pool::Everything,
-        most: 6,
-        plain: true,
-    },
-    Lists {
-        name: "other wordings",
-        documents: 12_000,
-        passes: 2,
-        pool: Pool::Everything,
-        most: 6,
-        plain: false,
-    },
-];
-
-/// Words in [`Pool::Few`].
+/// Words of the first stage.
 const FEW: usize = 40;
 
-/// Times that the paragraphs are read with nothing but lists beside them: before facts are known,
-/// nothing is to be learnt from quizzes.
-const FACT_PASSES: usize = 3;
+/// Documents of the first stage: 500 updates of 64.
+const FEW_WORDS: usize = 32_000;
 
-/// Times that the documents of the last stage are read.
-const LAST_PASSES: usize = 2;
+/// Documents of the stage of words: 900 updates.
+const WORDS: usize = 57_600;
 
-/// Times that each sentence about each fact is written: 8,064 paragraphs.
+/// Documents of the stage of things: 700 updates.
+const THINGS: usize = 44_800;
+
+/// Documents of each of the four kinds in the stage of subjects: 400 updates.
+const SUBJECTS: usize = 6_400;
+
+/// Times that the documents of the last stage are read: 1,759 updates.
+const LAST_PASSES: usize = 4;
+
+/// Times that each sentence about each fact is written: 7,035 paragraphs.
 const READINGS: usize = 21;
 
 /// Sentences in a paragraph.
@@ -122,12 +66,49 @@ const SENTENCES: usize = 6;
 /// What stands between a letter and its text.
 const SEPARATORS: [&str; 4] = [": ", ": ", ". ", ") "];
 
-/// Ways to open a list.
-const OPENINGS: [&str; 4] =
-    ["Here is a list.", "Choose from these.", "A list:", "There are several things."];
+/// Ways to ask for a thing that stands among the options; the first is that of plain documents.
+const REQUESTS: [&str; 4] =
+    ["{thing}", "Find {thing}.", "Which one is {thing}?", "Where is {thing}?"];
 
-/// Ways to give a quiz's answer.
-const CLOSINGS: [&str; 4] = ["Answer:", "The right one is", "It is", "Choose"];
+/// Ways to open a document, none being as frequent as all others.
+const OPENINGS: [&str; 6] = [
+    "Quiz. ",
+    "A question with several options.\n\n",
+    "Number 7. ",
+    "# Task\nRead this and choose.\n\n# Text\n",
+    "Somebody asks this: ",
+    "Write the letter.\n\n",
+];
+
+/// Ways to give an answer; the first is that of plain documents.
+const CLOSINGS: [&str; 6] = [
+    "Answer:",
+    "The right one is",
+    "It is",
+    "\n# Reply\nIt must be this:",
+    "\nSolution: The letter is",
+    "So one answers this:",
+];
+
+/// How a document is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// All alike, and the letter alone is learnt.
+    Bare,
+    /// All alike.
+    Plain,
+    /// With every opening, separator, request and closing.
+    Any,
+}
+
+impl Style {
+    fn pick<'a>(self, choices: &[&'a str], generator: &mut Generator) -> &'a str {
+        match self {
+            Self::Bare | Self::Plain => choices[0],
+            Self::Any => draw::one_of(choices, generator),
+        }
+    }
+}
 
 /// Returns the stages in the order in which they are read.
 pub(super) fn stages(
@@ -137,49 +118,54 @@ pub(super) fn stages(
     generator: &mut Generator,
 ) -> Vec<Stage> {
     let pools = pools(medical, general);
-    let words: Vec<&str> =
-        pools.all.iter().copied().filter(|thing| thing.chars().all(char::is_alphabetic)).collect();
-    let everyday: Vec<&str> = general.each().map(|(_, fact)| &*fact.answer).collect();
-    let everyday: Vec<&str> =
-        everyday.into_iter().filter(|thing| thing.chars().all(char::is_alphabetic)).collect();
-    let few = distinct(&everyday, FEW, generator);
+    let word = |thing: &&str| thing.chars().all(char::is_alphabetic);
+    let words: Vec<&str> = pools.all.iter().copied().filter(word).collect();
+    let everyday: Vec<(&Topic, &Fact)> = general.each().collect();
     let fresh =
         |count: usize, generator: &mut Generator, draw: &dyn Fn(&mut Generator) -> Document| {
             let text = |document: &Document| document.text.clone();
             let one = |_| runs.fresh(generator, text, |_| true, draw);
             (0..count).map(one).collect::<Vec<_>>()
         };
-    let mut stages: Vec<Stage> = Vec::new();
-    for Lists { name, documents, passes, pool, most, plain } in LISTS {
-        let documents = fresh(documents, generator, &|generator| match pool {
-            Pool::Few => list(&few, most, plain, generator),
-            Pool::Words => list(&words, most, plain, generator),
-            Pool::Everything => list(any(&pools, generator), most, plain, generator),
-        });
-        stages.push(Stage { name, passes, kinds: vec![documents] });
-    }
+    let few = distinct(&words, FEW, generator);
+    let few_words = |generator: &mut Generator| found(&few, [2, 3], Style::Bare, generator);
+    let found_word = |generator: &mut Generator| found(&words, [2, 5], Style::Bare, generator);
+    let found_thing =
+        |generator: &mut Generator| found(any(&pools, generator), [3, 6], Style::Any, generator);
+    let fact = |generator: &mut Generator| everyday[generator.index(everyday.len())];
+    let subject = |generator: &mut Generator| {
+        let fact = fact(generator);
+        quiz(fact, fact.1.subject.clone(), Style::Plain, generator)
+    };
+    let question = |generator: &mut Generator| {
+        let (topic, fact) = fact(generator);
+        let wordings = [held_out(&topic.ask).0, &topic.exam].concat();
+        let lead = draw::lead(LEADS, 4, generator);
+        let stem = lead + &draw::worded(&wordings, topic, fact, generator);
+        quiz((topic, fact), stem, Style::Any, generator)
+    };
+
+    let mut stages = Vec::new();
+    let mut add = |name, passes, kinds| stages.push(Stage { name, passes, kinds });
+    add("a few words", 1, vec![fresh(FEW_WORDS, generator, &few_words)]);
+    add("words", 1, vec![fresh(WORDS, generator, &found_word)]);
+    add("things and wordings", 1, vec![fresh(THINGS, generator, &found_thing)]);
+    let mut kinds: Vec<Vec<Document>> =
+        (0..3).map(|_| fresh(SUBJECTS, generator, &subject)).collect();
+    kinds.push(fresh(SUBJECTS, generator, &found_word));
+    add("subjects", 1, kinds);
+
     let paragraphs = readings(medical, general, generator);
-    let thirds = paragraphs.chunks(paragraphs.len().div_ceil(3)).map(<[_]>::to_vec);
-    let mut kinds: Vec<Vec<Document>> = thirds.collect();
-    kinds.push(fresh(paragraphs.len() / 3, generator, &|generator| {
-        list(any(&pools, generator), 6, false, generator)
+    let each = paragraphs.len();
+    let mut mixed = fresh(each / 3, generator, &found_thing);
+    mixed.extend(fresh(each / 3, generator, &subject));
+    mixed.extend(fresh(each - mixed.len(), generator, &|generator| {
+        card(fact(generator), generator)
     }));
-    stages.push(Stage { name: "facts", passes: FACT_PASSES, kinds });
-    let half = paragraphs.len() / 2;
-    let mut letters =
-        fresh(half, generator, &|generator| list(any(&pools, generator), 6, false, generator));
-    letters.extend(fresh(paragraphs.len() - half, generator, &|generator| {
-        matching(&general.topics[generator.index(general.topics.len())], generator)
-    }));
-    generator.shuffle(&mut letters);
-    let quizzed: Vec<(&Topic, &Fact)> = general.each().collect();
-    let quizzes = fresh(paragraphs.len(), generator, &|generator| {
-        quiz(quizzed[generator.index(quizzed.len())], generator)
-    });
-    let copies =
-        fresh(paragraphs.len(), generator, &|generator| copy(any(&pools, generator), generator));
-    let kinds = vec![paragraphs, letters, quizzes, copies];
-    stages.push(Stage { name: "facts and quizzes", passes: LAST_PASSES, kinds });
+    generator.shuffle(&mut mixed);
+    let mut kinds = vec![paragraphs, mixed];
+    kinds.extend((0..2).map(|_| fresh(each, generator, &question)));
+    add("facts and questions", LAST_PASSES, kinds);
     stages
 }
 
@@ -210,7 +196,7 @@ fn readings(medical: &Facts, general: &Facts, generator: &mut Generator) -> Vec<
 
 /// What lists are made of.
 struct Pools<'a> {
-    /// The answers of each topic, each once, and the subjects of everyday topics.
+    /// The answers of each topic, each once, and the subjects of each.
     each: Vec<Vec<&'a str>>,
     /// All of them.
     all: Vec<&'a str>,
@@ -227,8 +213,9 @@ fn pools<'a>(medical: &'a Facts, general: &'a Facts) -> Pools<'a> {
         answers
     };
     let subjects = |topic: &'a Topic| topic.facts.iter().map(|fact| &*fact.subject).collect();
-    let answers = medical.topics.iter().chain(&general.topics).map(answers);
-    let each: Vec<Vec<&str>> = answers.chain(general.topics.iter().map(subjects)).collect();
+    let topics = medical.topics.iter().chain(&general.topics);
+    let answers = topics.clone().map(answers);
+    let each: Vec<Vec<&str>> = answers.chain(topics.map(subjects)).collect();
     let all = each.concat();
     Pools { each, all }
 }
@@ -245,80 +232,59 @@ fn distinct<'a>(pool: &[&'a str], count: usize, generator: &mut Generator) -> Ve
     things
 }
 
-/// Returns a list and, for as many of its things as it has, drawn with repetition, the letter of
-/// each: in the shortest way where it is plain, in the shortest half of the time where it is not.
-fn list(pool: &[&str], most: usize, plain: bool, generator: &mut Generator) -> Document {
-    let things = distinct(pool, 3 + generator.index(most - 2), generator);
-    let separator = if plain { SEPARATORS[0] } else { SEPARATORS[generator.index(4)] };
-    let opening = if plain { OPENINGS[2] } else { OPENINGS[generator.index(OPENINGS.len())] };
-    let style = if plain { 4 } else { generator.below(8) };
-    let mut document =
-        Document::default().read(&format!("{opening}{}\n", draw::lines(&things, separator)));
-    for _ in 0..things.len() {
-        let index = generator.index(things.len());
-        let (thing, letter) = (things[index], format!(" {}", draw::letter(index)));
-        document = match style {
-            0 => document.read(&format!(" Where is {thing}? At")).learn(&letter).read("."),
-            1 => document.read(&format!(" Find {thing}. Answer:")).learn(&letter).read("."),
-            2 => document.read(&format!(" The entry {thing} is")).learn(&letter).read("."),
-            3 => document.read(&format!(" Which one is {thing}? It is")).learn(&letter).read("."),
-            _ => document.read(&format!(" {thing}")).learn(&letter),
-        };
-    }
-    document
+/// Returns a thing, a list that holds it, its letter and the thing once more; the last two are learnt.
+fn found(
+    pool: &[&str],
+    [fewest, most]: [usize; 2],
+    style: Style,
+    generator: &mut Generator,
+) -> Document {
+    let things = distinct(pool, fewest + generator.index(most - fewest + 1), generator);
+    let right = generator.index(things.len());
+    let request = style.pick(&REQUESTS, generator).replace("{thing}", things[right]);
+    let texts = things.into_iter().map(str::to_owned).collect();
+    answered(&request, &Options { texts, right }, style, generator)
 }
 
-/// Returns a list and, for as many of its things as it has, a letter that is given and the thing that
-/// stands there, which is learnt: the way back, without which an answer's text is not copied.
-fn copy(pool: &[&str], generator: &mut Generator) -> Document {
-    let things = distinct(pool, 3 + generator.index(4), generator);
-    let separator = SEPARATORS[generator.index(SEPARATORS.len())];
-    let opening = OPENINGS[generator.index(OPENINGS.len())];
-    let mut document =
-        Document::default().read(&format!("{opening}{}\n", draw::lines(&things, separator)));
-    for _ in 0..things.len() {
-        let index = generator.index(things.len());
-        document = document
-            .read(&format!(" {} is", draw::letter(index)))
-            .learn(&format!(" {};", things[index]));
-    }
-    document
-}
-
-/// Returns a list of answers and subjects with the letter of their answer.
-fn matching(topic: &Topic, generator: &mut Generator) -> Document {
-    let mut facts: Vec<&Fact> = topic.facts.iter().collect();
-    generator.shuffle(&mut facts);
-    let mut chosen: Vec<&Fact> = Vec::new();
-    for fact in facts {
-        if chosen.len() < 5 && chosen.iter().all(|other| other.answer != fact.answer) {
-            chosen.push(fact);
-        }
-    }
-    let answers: Vec<&str> = chosen.iter().map(|fact| &*fact.answer).collect();
-    let separator = SEPARATORS[generator.index(SEPARATORS.len())];
-    let mut document = Document::default()
-        .read(&format!("What belongs together?{}\n", draw::lines(&answers, separator)));
-    for _ in 0..chosen.len() {
-        let index = generator.index(chosen.len());
-        let letter = format!(" {}", draw::letter(index));
-        document = document.read(&format!(" {}", chosen[index].subject)).learn(&letter);
-    }
-    document
-}
-
-/// Returns a question about everyday life with options and the right one, its text behind a comma: the
-/// form of the exam's answers is left to fine-tuning. Its letter alone is learnt.
-fn quiz((topic, fact): (&Topic, &Fact), generator: &mut Generator) -> Document {
-    let separator = SEPARATORS[generator.index(SEPARATORS.len())];
-    let closing = CLOSINGS[generator.index(CLOSINGS.len())];
-    let wordings = [held_out(&topic.ask).0, &topic.exam].concat();
-    let lead = draw::lead(LEADS, 4, generator);
-    let stem = draw::worded(&wordings, topic, fact, generator);
+/// Returns a question about everyday life with options and the right one.
+fn quiz(
+    (topic, fact): (&Topic, &Fact),
+    stem: String,
+    style: Style,
+    generator: &mut Generator,
+) -> Document {
     let count = draw::option_count(generator);
     let options = Options::draw((topic, fact), count, Wrong::Anywhere, generator, draw::anywhere);
-    Document::default()
-        .read(&format!("{lead}{stem}{}\n{closing}", options.lines(separator)))
-        .learn(&format!(" {}", draw::letter(options.right)))
-        .read(&format!(", {}.", fact.answer))
+    answered(&stem, &options, style, generator)
+}
+
+/// Returns what is asked, the options, and the right one with its text behind a comma: the form of the
+/// exam's answers is left to fine-tuning. Letter and text are learnt.
+fn answered(asked: &str, options: &Options, style: Style, generator: &mut Generator) -> Document {
+    let lines = options.lines(style.pick(&SEPARATORS, generator));
+    let document = closed(&format!("{asked}{lines}"), style, generator);
+    let letter = format!(" {}", draw::letter(options.right));
+    match style {
+        Style::Bare => document.learn(&letter),
+        Style::Plain | Style::Any => {
+            document.learn(&format!("{letter}, {}.", options.texts[options.right]))
+        }
+    }
+}
+
+/// Returns the part of a document that is only read, up to where the answer stands.
+fn closed(body: &str, style: Style, generator: &mut Generator) -> Document {
+    let opening = match style {
+        Style::Any if generator.below(2) == 0 => draw::one_of(&OPENINGS, generator),
+        _ => "",
+    };
+    let closing = style.pick(&CLOSINGS, generator);
+    Document::default().read(&format!("{opening}{body}\n{closing}"))
+}
+
+/// Returns a question about everyday life and its answer, which is learnt.
+fn card((topic, fact): (&Topic, &Fact), generator: &mut Generator) -> Document {
+    let wordings = [held_out(&topic.ask).0, &topic.card].concat();
+    let stem = draw::worded(&wordings, topic, fact, generator);
+    closed(&stem, Style::Any, generator).learn(&format!(" {}.", fact.answer))
 }

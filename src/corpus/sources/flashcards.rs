@@ -13,7 +13,7 @@ use std::{
 
 use regex::{Captures, Regex};
 
-use super::{Reject, Sink, SourceError, html};
+use super::{Reject, Sink, SourceError, html, quotes::Quotes};
 
 static IMAGE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)<img\b|\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)\b").expect("a fixed pattern")
@@ -34,11 +34,11 @@ pub(super) fn read(path: &Path, sink: &mut Sink<'_>) -> Result<(), SourceError> 
         .flexible(true)
         .from_reader(file);
     let mut card = csv::ByteRecord::new();
-    let mut number = 0;
+    let (mut number, mut quotes) = (0, Quotes::default());
     loop {
         match cards.read_byte_record(&mut card) {
-            Ok(false) => return Ok(()),
-            Ok(true) => {}
+            Ok(false) => return quotes.end(path),
+            Ok(true) => quotes.saw(&card, path)?,
             Err(source) => return Err(SourceError::Csv { path: path.to_owned(), source }),
         }
         number += 1;

@@ -21,7 +21,7 @@ struct Answer {
 pub(super) fn read(path: &Path, min_score: i64, sink: &mut Sink<'_>) -> Result<(), SourceError> {
     let mut xml = Xml::open(path, &["AID", "ReferenceScore"])?;
     let (mut question, mut answer) = (String::new(), Answer::default());
-    let mut inside = String::new();
+    let mut inside = Vec::new();
     while let Some(part) = xml.next()? {
         match part {
             Part::Start(name, attributes) => {
@@ -39,15 +39,19 @@ pub(super) fn read(path: &Path, min_score: i64, sink: &mut Sink<'_>) -> Result<(
                     }
                     _ => {}
                 }
-                inside = name;
+                inside.push(name);
             }
-            Part::Text(text) => match inside.as_str() {
-                "QuestionText" => question.push_str(&text),
-                "AnswerText" => answer.text.push_str(&text),
-                _ => {}
-            },
+            // Text of an element inside it, such as `<i>`, is its text too.
+            Part::Text(text) => {
+                let within = |name: &str| inside.iter().any(|open| open == name);
+                if within("AnswerText") {
+                    answer.text.push_str(&text);
+                } else if within("QuestionText") {
+                    question.push_str(&text);
+                }
+            }
             Part::End(name) => {
-                inside.clear();
+                inside.pop();
                 if name == "Answer" {
                     match answer.score.as_deref().map(str::parse::<i64>) {
                         None => sink.reject(Reject::NotScored),

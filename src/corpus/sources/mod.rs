@@ -24,6 +24,7 @@ mod flashcards;
 mod html;
 mod mediqa;
 pub(super) mod parquet;
+mod quotes;
 mod stack_exchange;
 mod tables;
 mod trees;
@@ -232,6 +233,14 @@ pub enum SourceError {
         path: PathBuf,
         /// The parser's reason.
         source: csv::Error,
+    },
+    /// A quote is opened and not closed: what follows would be one field.
+    #[error("`{}`: the record at line {line} never closes its quote, or is longer than 1 MiB", path.display())]
+    Quote {
+        /// The file.
+        path: PathBuf,
+        /// Where the record begins, from 1; of a file with a heading for Anki, behind that.
+        line: u64,
     },
     /// A table lacks a column.
     #[error("`{}` has no column `{column}`", path.display())]

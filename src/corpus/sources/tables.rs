@@ -10,7 +10,7 @@ use std::{
 use csv::StringRecord;
 use serde::Deserialize;
 
-use super::{Reject, Sink, SourceError};
+use super::{Reject, Sink, SourceError, quotes::Quotes};
 
 /// Labels of a data set with the words that are learnt.
 pub(super) type Labels = [(&'static str, &'static str)];
@@ -171,12 +171,15 @@ impl<'a> Table<'a> {
         &mut self,
         mut found: impl FnMut(usize, Option<&StringRecord>),
     ) -> Result<(), SourceError> {
-        let (mut record, mut number) = (StringRecord::new(), 0);
+        let (mut record, mut number, mut quotes) = (StringRecord::new(), 0, Quotes::default());
         loop {
             number += 1;
             match self.csv.read_record(&mut record) {
-                Ok(true) => found(number, Some(&record)),
-                Ok(false) => return Ok(()),
+                Ok(true) => {
+                    quotes.saw(record.as_byte_record(), self.path)?;
+                    found(number, Some(&record));
+                }
+                Ok(false) => return quotes.end(self.path),
                 Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
                     found(number, None);
                 }

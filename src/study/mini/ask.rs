@@ -18,7 +18,7 @@ use crate::{
     models::Opened,
     protocol::Protocol,
     stats::Seed,
-    store::{FileIdentity, Run, StoreError, file, verify, write_whole},
+    store::{FileIdentity, Run, StoreError, file, remove_folder, verify, write_whole},
     study::StudyError,
     train::{peak_memory, restart_peak_memory},
 };
@@ -148,11 +148,7 @@ impl Asking<'_> {
     fn discard(&self, why: &str, watch: &mut dyn Watch) -> Result<(), StudyError> {
         let Self { row, protocol, exam, out, .. } = self;
         watch.note(&format!("{row}, {} under {}: {why}: asked anew", exam.name, protocol.id));
-        fs::remove_dir_all(out).map_err(|source| StudyError::File {
-            what: "remove",
-            path: (*out).to_owned(),
-            source,
-        })
+        Ok(remove_folder(out)?)
     }
 
     fn stage_path(&self) -> PathBuf {

@@ -25,6 +25,8 @@ pub struct StudyGate {
     pub runs: Vec<RunGate>,
     /// Runs of the baseline that were not made, as `row, seed N, exam, protocol`.
     pub missing: Vec<String>,
+    /// Runs that were made and that the baseline has not; nothing is held against them.
+    pub added: Vec<String>,
     /// Whether missing runs were accepted.
     pub partial: bool,
 }
@@ -68,8 +70,7 @@ pub fn gate(
         });
         match twin {
             Some((_, _, after)) => pairs.push((row, seed, before, after)),
-            None => missing
-                .push(format!("{}, seed {seed}, {}, {}", row.id, before.exam, before.protocol)),
+            None => missing.push(name_of(row, seed, before)),
         }
     }
     if pairs.is_empty() {
@@ -90,9 +91,14 @@ pub fn gate(
         let (row, exam) = (row.id.clone(), before.exam.clone());
         gated.push(RunGate { row, seed, exam, protocol: before.protocol.clone(), gate });
     }
+    let is_known =
+        |name: &String| runs(baseline).any(|(row, seed, known)| name_of(row, seed, known) == *name);
+    let added =
+        runs(run).map(|(row, seed, run)| name_of(row, seed, run)).filter(|name| !is_known(name));
+    let added: Vec<String> = added.collect();
     let repeats = gated.iter().all(|run| run.gate.passes);
     let passes = repeats && (partial || missing.is_empty());
-    Ok(StudyGate { passes, alpha, runs: gated, missing, partial })
+    Ok(StudyGate { passes, alpha, runs: gated, missing, added, partial })
 }
 
 /// Every run of a record with its row and seed.
@@ -106,6 +112,14 @@ fn runs(record: &Record) -> impl Iterator<Item = (&RowRecord, u64, &RunRecord)> 
 impl RunGate {
     /// Returns what the run is called in lists.
     pub fn name(&self) -> String {
-        format!("{}, seed {}, {}, {}", self.row, self.seed, self.exam, self.protocol)
+        run_name(&self.row, self.seed, &self.exam, &self.protocol)
     }
+}
+
+fn name_of(row: &RowRecord, seed: u64, run: &RunRecord) -> String {
+    run_name(&row.id, seed, &run.exam, &run.protocol)
+}
+
+fn run_name(row: &str, seed: u64, exam: &str, protocol: &str) -> String {
+    format!("{row}, seed {seed}, {exam}, {protocol}")
 }

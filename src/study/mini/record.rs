@@ -66,6 +66,9 @@ pub struct Record {
     pub protocols: Vec<ProtocolIdentity>,
     /// The rows, in the order of the table.
     pub rows: Vec<RowRecord>,
+    /// Ids of the study's other rows, which were not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// What was asked.
@@ -303,6 +306,7 @@ impl Record {
             exams,
             protocols: Vec::new(),
             rows: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 

@@ -183,13 +183,17 @@ impl Record {
         let counts: Vec<usize> =
             seeds.iter().map(|seed| seed.iter().filter(|(_, right)| *right).count()).collect();
         let asked = seeds.first()?.len();
-        if let [count] = *counts {
-            let share = Share::new(count, asked).ok()?;
-            let interval = share.wilson(Confidence::P95).into();
-            return Some(Accuracy { asked, counts, value: share.value(), interval });
+        let share = Share::new(*counts.first()?, asked).ok()?;
+        let of_one_seed = share.wilson(Confidence::P95).into();
+        if counts.len() == 1 {
+            return Some(Accuracy { asked, counts, value: share.value(), interval: of_one_seed });
         }
         let (values, clusters) = flat(&seeds, f64_of);
         let mean = clustered_mean(&values, &clusters, Confidence::P95).ok()?;
+        if mean.standard_error == 0.0 {
+            // All right or all wrong with every seed: what one seed shows is what is known.
+            return Some(Accuracy { asked, counts, value: mean.mean, interval: of_one_seed });
+        }
         let bounds: [f64; 2] = mean.interval.into();
         let interval = bounds.map(|bound| bound.clamp(0.0, 1.0));
         Some(Accuracy { asked, counts, value: mean.mean, interval })
@@ -382,13 +386,21 @@ fn paired(seeds: &[Vec<(usize, [bool; 2])>]) -> Result<Difference, StatsError> {
         only = Some(counts);
     }
     let counts = only.ok_or(StatsError::NoTrials)?;
+    let of_one_seed = |counts: &PairedCounts, seeds: Vec<f64>| Difference {
+        value: counts.difference(),
+        seeds,
+        interval: counts.difference_interval(Confidence::P95).into(),
+        p: counts.mcnemar(),
+    };
     if seeds.len() == 1 {
-        let interval = counts.difference_interval(Confidence::P95).into();
-        let (value, p) = (counts.difference(), counts.mcnemar());
-        return Ok(Difference { value, seeds: each, interval, p });
+        return Ok(of_one_seed(&counts, each));
     }
     let (values, clusters) = flat(seeds, |[a, b]: [bool; 2]| f64_of(a) - f64_of(b));
     let mean = clustered_mean(&values, &clusters, Confidence::P95)?;
+    if mean.standard_error == 0.0 {
+        // Every question differs alike with every seed: no spread to judge by but that of one seed.
+        return Ok(of_one_seed(&counts, each));
+    }
     Ok(Difference { value: mean.mean, seeds: each, interval: mean.interval.into(), p: mean.p })
 }
 

@@ -7,9 +7,10 @@
 //! | `seed-N/ROW/PROTOCOL/` | the run directory under a protocol |
 //! | `seed-N/ROW/vignettes/` | that of the set apart, under the headline's protocol |
 //! | `record.json` | what came of it all: the [`Record`], written last |
+//! | `program.sha256` | digest of the executable that made them |
 //!
 //! Killed at any moment and called again, it goes on where it was; what is finished and unchanged is
-//! used again.
+//! used again, unless another build of the program made it.
 
 use std::path::Path;
 
@@ -23,9 +24,12 @@ use crate::{
     claims::runs::Outcomes,
     models::{self, OpenOptions, Opened},
     protocol::Protocol,
-    store::{Machine, ProtocolIdentity, RunLock},
+    store::{Machine, ProtocolIdentity, RunLock, identify_file, remove_folder, write_whole},
     study::StudyError,
 };
+
+/// Name of the file with the executable's digest.
+const PROGRAM: &str = "program.sha256";
 
 /// Where and how often.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +59,14 @@ pub fn run(
         source,
     })?;
     let _lock = RunLock::take(options.runs)?;
+    forget_other_builds(options.runs, watch)?;
     let mut exams = vec![ExamRecord::of(&study.exam, &study.taught)];
     exams.extend(study.vignettes.iter().map(|exam| ExamRecord::of(exam, &[].into())));
     let mut record = Record::new(study.title.clone(), study.about.clone(), exams);
     record.protocols = study.protocols.iter().map(identity).collect();
+    let is_chosen = |id: &String| rows.iter().any(|row| row.id == *id);
+    record.left_out =
+        study.rows.iter().map(|row| row.id.clone()).filter(|id| !is_chosen(id)).collect();
     let machine = Machine::this();
     record.machine = format!("{}, {} threads", machine.cpu, machine.threads);
     for row in rows {
@@ -75,6 +83,36 @@ pub fn run(
     }
     record.write(&options.runs.join(Record::FILE))?;
     Ok(Some(record))
+}
+
+/// Removes what another build of the program made: its code may compute something else under the
+/// same version.
+fn forget_other_builds(runs: &Path, watch: &mut dyn Watch) -> Result<(), StudyError> {
+    let path = runs.join(PROGRAM);
+    let this = std::env::current_exe().map_err(|source| StudyError::File {
+        what: "find",
+        path: "the program".into(),
+        source,
+    })?;
+    let this = identify_file(&this)?.sha256;
+    if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == this) {
+        return Ok(());
+    }
+    let seeds = std::fs::read_dir(runs)
+        .map_err(|source| StudyError::File { what: "list", path: runs.to_owned(), source })?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            path.is_dir() && name.starts_with("seed-") && !name.ends_with(".old")
+        });
+    for folder in seeds {
+        watch.note(&format!(
+            "`{}` was made by another build of the program: made anew",
+            folder.display()
+        ));
+        remove_folder(&folder)?;
+    }
+    Ok(write_whole(&path, format!("{this}\n").as_bytes())?)
 }
 
 fn identity(protocol: &Protocol) -> ProtocolIdentity {

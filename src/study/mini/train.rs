@@ -18,7 +18,7 @@ use super::{
     watch::{Doing, Watch},
 };
 use crate::{
-    store::{FileIdentity, identify_file, write_whole},
+    store::{FileIdentity, identify_file, remove_folder, write_whole},
     study::StudyError,
     train::{
         self, Checkpoints, Defect, Ending, Event, LINEAGE, Outcome, Prepared, Recipe, Request,
@@ -152,12 +152,12 @@ impl Training<'_> {
     /// Removes the training, and says why.
     fn discard(&self, why: &str, watch: &mut dyn Watch) -> Result<(), StudyError> {
         watch.note(&format!("{}: {why}: trained anew", self.row));
-        fs::remove_dir_all(self.out).map_err(file("remove", self.out))?;
+        // The record first: without it a folder counts as begun, not as finished.
         let stage = self.stage_path();
-        match stage.exists() {
-            true => fs::remove_file(&stage).map_err(file("remove", &stage)),
-            false => Ok(()),
+        if stage.exists() {
+            fs::remove_file(&stage).map_err(file("remove", &stage))?;
         }
+        Ok(remove_folder(self.out)?)
     }
 
     /// Whether the folder holds this training, with its checkpoints as they were written.
