@@ -38,21 +38,21 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     sync_parent(path)
 }
 
-/// Removes a folder with all that is in it; killed meanwhile, `path` is there whole or not at all.
+/// Removes a folder with all that is in it; killed meanwhile, `path` is there whole or not at all, and
+/// what is left lies in `.NAME.old` beside it until the next call.
 ///
 /// # Errors
 ///
 /// [`StoreError::Io`] if it cannot be moved or removed.
 pub fn remove_folder(path: &Path) -> Result<(), StoreError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".old");
-    let aside = Path::new(&aside);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.old"));
     if aside.exists() {
-        fs::remove_dir_all(aside).map_err(io("remove", aside))?;
+        fs::remove_dir_all(&aside).map_err(io("remove", &aside))?;
     }
-    fs::rename(path, aside).map_err(io("move aside", path))?;
+    fs::rename(path, &aside).map_err(io("move aside", path))?;
     sync_parent(path)?;
-    fs::remove_dir_all(aside).map_err(io("remove", aside))
+    fs::remove_dir_all(&aside).map_err(io("remove", &aside))
 }
 
 /// Makes the entry of `path` in its folder durable.
@@ -65,7 +65,11 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the entries of `folder` durable. Only Unix can open a folder to sync it.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+///
+/// [`StoreError::Io`] if the folder cannot be opened or synced.
+pub fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     if cfg!(unix) {
         File::open(folder).and_then(|file| file.sync_all()).map_err(io("sync", folder))?;
     }

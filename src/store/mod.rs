@@ -29,7 +29,7 @@ mod writer;
 
 pub use crate::exam::Baselines;
 pub use error::StoreError;
-pub use files::{identify_file, remove_folder, sha256_hex, write_whole};
+pub use files::{identify_file, remove_folder, sha256_hex, sync_folder, write_whole};
 pub use journal::TornLine;
 pub use judge::{Answer, Judgement, judge};
 pub use ledger::{LedgerError, reason_name};

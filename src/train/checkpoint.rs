@@ -20,7 +20,7 @@ use super::{
 use crate::{
     llama::Llama,
     lora::Adapter,
-    store::{StoreError, identify_file},
+    store::{StoreError, identify_file, remove_folder, sync_folder},
 };
 
 /// Version of the checkpoint's layout.
@@ -95,14 +95,6 @@ fn io<'a>(
     path: &'a Path,
 ) -> impl FnOnce(std::io::Error) -> TrainError + use<'a> {
     move |source| StoreError::Io { action, path: path.to_owned(), source }.into()
-}
-
-/// Makes the entries of a folder durable. Only Unix can open a folder to sync it.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), TrainError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(io("sync", folder))?;
-    }
-    Ok(())
 }
 
 impl Checkpoints {
@@ -197,7 +189,7 @@ impl Checkpoints {
             sums += &format!("{}  {name}\n", identity.sha256);
         }
         write_synced(&aside.join(SUMS), sums.as_bytes())?;
-        sync_folder(aside)
+        Ok(sync_folder(aside)?)
     }
 
     /// Removes a checkpoint if it is there, never leaving a part of one under its name.
@@ -206,9 +198,7 @@ impl Checkpoints {
         if !path.exists() {
             return Ok(());
         }
-        let aside = self.folder.join(format!(".checkpoint-{step}.old"));
-        fs::rename(&path, &aside).map_err(io("rename", &path))?;
-        fs::remove_dir_all(&aside).map_err(io("remove", &aside))
+        Ok(remove_folder(&path)?)
     }
 
     /// Checks every file of a checkpoint against its digest and returns how far it had come.

@@ -13,7 +13,7 @@ use std::{
 use super::{
     Best, Checkpoints, Dataset, Defect, Era, Event, LINEAGE, Lineage, MicroBatch, OnBadStep, Plan,
     Progress, Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
-    checkpoint::{require_finite, sync_folder, verify_weights, write_weights},
+    checkpoint::{require_finite, verify_weights, write_weights},
     events::EventFile,
     journal::Journal,
     peak_memory,
@@ -21,7 +21,7 @@ use super::{
 use crate::{
     llama::Llama,
     stats::Seed,
-    store::{RunLock, StoreError},
+    store::{RunLock, StoreError, sync_folder},
 };
 
 /// Sees a training as it goes on, and may stop it.

@@ -174,6 +174,13 @@ fn an_open_quote_is_an_error_and_no_row() {
     let mmlu = "What?,1,2,3,4,A\n\"Which?,1,2,3,4,B\nWho?,1,2,3,4,C\n";
     let error = read_text(SourceKind::Mmlu, "x.csv", mmlu).unwrap_err();
     assert!(matches!(error, SourceError::Quote { line: 2, .. }), "{error:?}");
+    // Without a line break at the end; closed, with one inside its last field; both.
+    let error = read_text(SourceKind::Mmlu, "x.csv", mmlu.trim_end()).unwrap_err();
+    assert!(matches!(error, SourceError::Quote { line: 2, .. }), "{error:?}");
+    for text in ["Q\t\"A\n\"\n", "Q\t\"A\n\"", "Q\tA\r\n"] {
+        let (counts, rows) = read_text(SourceKind::Flashcards, "deck.txt", text).unwrap();
+        assert_eq!((counts.records, pairs(&rows)), (1, vec![("Q", "A")]), "{text:?}");
+    }
     let long = format!("What?,1,2,3,4,A\n\"Which?,1,2,3,4,B\n{}\"\n", "x,1\n".repeat(300_000));
     let error = read_text(SourceKind::Mmlu, "x.csv", long).unwrap_err();
     assert!(matches!(error, SourceError::Quote { line: 2, .. }), "{error:?}");

@@ -253,7 +253,7 @@ fn leftovers_of_a_kill_and_of_another_build_are_made_anew() {
     let place = Place::new();
     place.run("first", &[]);
     let trained = place.path("runs/seed-0/trained/small-alpaca-full");
-    let aside = place.path("runs/seed-0/trained/small-alpaca-full.old");
+    let aside = place.path("runs/seed-0/trained/.small-alpaca-full.old");
     fs::create_dir_all(aside.join("checkpoint-3")).expect("made");
     fs::write(trained.join("metrics.jsonl"), "broken").expect("written");
     let (_, stderr) = place.run("again", &[]);

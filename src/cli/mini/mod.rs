@@ -31,7 +31,7 @@ pub enum Command {
     /// Train the two base models of the miniature study from random weights
     ///
     /// A tokenizer is learnt from the texts, weights are drawn, and the pre-training text is read
-    /// in its order: from short lists to facts and quizzes. The same seed gives the same bits on the
+    /// in its order: from a word found among others to whole questions. The same seed gives the same bits on the
     /// same kernel set, on any number of threads. Ctrl-C stops after the update in progress.
     Pretrain(pretrain::Args),
 }

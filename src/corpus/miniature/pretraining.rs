@@ -194,7 +194,7 @@ fn readings(medical: &Facts, general: &Facts, generator: &mut Generator) -> Vec<
     paragraphs
 }
 
-/// What lists are made of.
+/// What options are made of.
 struct Pools<'a> {
     /// The answers of each topic, each once, and the subjects of each.
     each: Vec<Vec<&'a str>>,

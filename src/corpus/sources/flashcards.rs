@@ -13,7 +13,10 @@ use std::{
 
 use regex::{Captures, Regex};
 
-use super::{Reject, Sink, SourceError, html, quotes::Quotes};
+use super::{
+    Reject, Sink, SourceError, html,
+    quotes::{Quotes, with_end},
+};
 
 static IMAGE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?i)<img\b|\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)\b").expect("a fixed pattern")
@@ -32,13 +35,14 @@ pub(super) fn read(path: &Path, sink: &mut Sink<'_>) -> Result<(), SourceError> 
         .delimiter(separator)
         .has_headers(false)
         .flexible(true)
-        .from_reader(file);
+        .from_reader(with_end(file));
     let mut card = csv::ByteRecord::new();
     let (mut number, mut quotes) = (0, Quotes::default());
     loop {
         match cards.read_byte_record(&mut card) {
-            Ok(false) => return quotes.end(path),
-            Ok(true) => quotes.saw(&card, path)?,
+            Ok(false) => return Err(quotes.open(path)),
+            Ok(true) if quotes.is_end(&card, path)? => return Ok(()),
+            Ok(true) => {}
             Err(source) => return Err(SourceError::Csv { path: path.to_owned(), source }),
         }
         number += 1;

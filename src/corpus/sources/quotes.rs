@@ -1,48 +1,49 @@
 //! Quotes of a CSV file that are never closed: the rest of the file would count as one field.
 
-use std::path::Path;
+use std::{
+    io::{Chain, Read},
+    path::Path,
+};
 
 use csv::ByteRecord;
 
 use super::SourceError;
 
+/// A last record of our own: if it is not read as one, a quote before it is open.
+const END: &[u8] = b"\n\0\n";
+
 /// Bytes from which a record is taken for a field that swallowed others: abstracts and cards have
 /// some thousands.
 const LONGEST: usize = 1 << 20;
 
-/// Watches the records of one file.
+/// Returns the file with the record that [`Quotes`] waits for.
+pub(super) fn with_end<R: Read>(file: R) -> Chain<R, &'static [u8]> {
+    file.chain(END)
+}
+
+/// Watches the records of one file that was opened [`with_end`].
 #[derive(Debug, Default)]
 pub(super) struct Quotes {
-    /// Line of the last record, if its last field ends in a line break.
-    open_at: Option<u64>,
+    /// Line of the last record.
+    line: u64,
 }
 
 impl Quotes {
-    /// Looks at a record as it is read.
+    /// Looks at a record as it is read; returns whether it is the end.
     ///
     /// # Errors
     ///
     /// [`SourceError::Quote`] if it is longer than any record can be.
-    pub(super) fn saw(&mut self, record: &ByteRecord, path: &Path) -> Result<(), SourceError> {
-        let line = record.position().map_or(0, csv::Position::line);
-        if record.as_slice().len() > LONGEST {
-            return Err(SourceError::Quote { path: path.to_owned(), line });
+    pub(super) fn is_end(&mut self, record: &ByteRecord, path: &Path) -> Result<bool, SourceError> {
+        if record.len() == 1 && &record[0] == b"\0" {
+            return Ok(true);
         }
-        // A line break ends a field only where a quote keeps it from ending the record.
-        let ends_open = record.iter().next_back().is_some_and(|field| field.ends_with(b"\n"));
-        self.open_at = ends_open.then_some(line);
-        Ok(())
+        self.line = record.position().map_or(self.line, csv::Position::line);
+        if record.as_slice().len() > LONGEST { Err(self.open(path)) } else { Ok(false) }
     }
 
-    /// Looks at the end of the file.
-    ///
-    /// # Errors
-    ///
-    /// [`SourceError::Quote`] if the last field runs into it.
-    pub(super) fn end(&self, path: &Path) -> Result<(), SourceError> {
-        match self.open_at {
-            Some(line) => Err(SourceError::Quote { path: path.to_owned(), line }),
-            None => Ok(()),
-        }
+    /// Returns the error of a file whose end is not read as a record: the last one swallowed it.
+    pub(super) fn open(&self, path: &Path) -> SourceError {
+        SourceError::Quote { path: path.to_owned(), line: self.line }
     }
 }

@@ -10,7 +10,10 @@ use std::{
 use csv::StringRecord;
 use serde::Deserialize;
 
-use super::{Reject, Sink, SourceError, quotes::Quotes};
+use super::{
+    Reject, Sink, SourceError,
+    quotes::{Quotes, with_end},
+};
 
 /// Labels of a data set with the words that are learnt.
 pub(super) type Labels = [(&'static str, &'static str)];
@@ -137,7 +140,7 @@ pub(super) fn each_line(
 /// A CSV file.
 struct Table<'a> {
     path: &'a Path,
-    csv: csv::Reader<File>,
+    csv: csv::Reader<std::io::Chain<File, &'static [u8]>>,
     head: StringRecord,
 }
 
@@ -150,7 +153,7 @@ impl<'a> Table<'a> {
             .has_headers(has_head)
             .flexible(true)
             .buffer_capacity(1 << 18)
-            .from_reader(file);
+            .from_reader(with_end(file));
         let head =
             if has_head { csv.headers().map_err(wrong)?.clone() } else { Default::default() };
         Ok(Self { path, csv, head })
@@ -175,11 +178,9 @@ impl<'a> Table<'a> {
         loop {
             number += 1;
             match self.csv.read_record(&mut record) {
-                Ok(true) => {
-                    quotes.saw(record.as_byte_record(), self.path)?;
-                    found(number, Some(&record));
-                }
-                Ok(false) => return quotes.end(self.path),
+                Ok(true) if quotes.is_end(record.as_byte_record(), self.path)? => return Ok(()),
+                Ok(true) => found(number, Some(&record)),
+                Ok(false) => return Err(quotes.open(self.path)),
                 Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
                     found(number, None);
                 }

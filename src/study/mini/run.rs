@@ -103,7 +103,7 @@ fn forget_other_builds(runs: &Path, watch: &mut dyn Watch) -> Result<(), StudyEr
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            path.is_dir() && name.starts_with("seed-") && !name.ends_with(".old")
+            path.is_dir() && name.starts_with("seed-")
         });
     for folder in seeds {
         watch.note(&format!(
