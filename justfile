@@ -4,10 +4,20 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 help:
     @just --list
 
-# regenerate the paper's tables with their audit
+# the paper's study in miniature: train, ask, compare (--study paper for the printed table)
 [group('use')]
 reproduce *ARGS:
     cargo run --locked --release -- reproduce {{ ARGS }}
+
+# the same with three seeds: about three times as long
+[group('use')]
+reproduce-full *ARGS:
+    cargo run --locked --release -- reproduce --seeds 3 --runs runs/mini-full {{ ARGS }}
+
+# which settings move the miniature's LoRA row, on the validation split
+[group('use')]
+sweep *ARGS:
+    cargo run --locked --release -- sweep {{ ARGS }}
 
 # unit, property, golden, command-line and doc tests; goldens are never rewritten here
 [group('check')]
@@ -19,7 +29,7 @@ test:
 ci:
     bash .ci/run
 
-# one step of CI: fmt, lint, test, doc, deny, bench, reports
+# one step of CI: fmt, lint, browser, unit, doc, bench, reports, mini, deny
 [group('check')]
 ci-step STEP:
     bash .ci/run {{ STEP }}
@@ -28,6 +38,13 @@ ci-step STEP:
 [group('reports')]
 reports:
     cargo run --locked --release -- reproduce --study paper --out reports/paper
+
+# make the miniature anew (kernels that every x86-64 server has) as the gate's baseline; say why in the commit
+[group('reports')]
+baseline:
+    MEDHARNESS_KERNELS=avx2 cargo run --locked --release -- reproduce --runs runs/baseline --out reports/mini
+    mkdir -p golden/baselines
+    cargo run --locked --release -- gate --run runs/baseline --write-baseline golden/baselines/mini.json
 
 # draw the miniature study's exam and training data again
 [group('goldens')]

@@ -65,13 +65,13 @@ pub struct Cli {
 pub enum Command {
     /// Reproduce the paper's study: in miniature with models trained here, or with your weights
     ///
-    /// --study mini trains and asks the paper's rows with models of one to two million
+    /// --study mini, the default, trains and asks the paper's rows with models of one to two million
     /// parameters, on data and an exam that are part of the program, and ends with the paper-shaped
     /// table beside the paper's own, its claims with their tests, and what LoRA and 8-bit save.
     /// Killed at any moment, the same command continues; what is finished and unchanged is verified
     /// and used again, and gives the same report.
     ///
-    /// --study paper, the default, regenerates the printed table with its audit, beside every row whose weights are
+    /// --study paper regenerates the printed table with its audit, beside every row whose weights are
     /// here. Without models, everything that needs none is made in seconds: the printed table, which
     /// counts its digits can mean, the claims about it, other people's figures, and what each published
     /// rule reads in the same reply. With --models, each row named there is asked the exam (continued if

@@ -54,6 +54,7 @@ mod lora_merge;
 mod lora_networks;
 mod mini_committed;
 mod mini_gate;
+mod mini_sabotage;
 mod mini_study;
 mod mini_sweep;
 mod miniature;

@@ -230,10 +230,11 @@ fn killed_at_any_moment_it_ends_with_the_same_table() {
     let whole_ms = u64::try_from(begun.elapsed().as_millis()).expect("short");
     fs::remove_dir_all(place.path("runs")).expect("removed");
     let mut random = 11_u64;
-    for _ in 0..6 {
+    for jobs in ["1", "2", "1", "3", "2", "1"] {
         random = splitmix64(random);
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_medharness"))
             .args(place.arguments("killed"))
+            .args(["--jobs", jobs])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -244,6 +245,40 @@ fn killed_at_any_moment_it_ends_with_the_same_table() {
     }
     place.run("killed", &[]);
     assert_eq!(place.table("killed"), place.table("whole"));
+}
+
+#[test]
+fn rows_made_at_the_same_time_are_the_same() {
+    let place = Place::new();
+    place.run("one", &["--seeds", "2"]);
+    let stored = |name: &str| {
+        let weights = format!("runs/seed-1/trained/{name}");
+        fs::read(place.path(&weights)).expect("what was trained")
+    };
+    let trained = || {
+        (
+            stored("small-alpaca-full/model.safetensors"),
+            stored("small-alpaca-lora-8bit/adapter_model.safetensors"),
+        )
+    };
+    let alone = trained();
+    fs::remove_dir_all(place.path("runs")).expect("removed");
+    let (_, said) = place.run("three", &["--seeds", "2", "--jobs", "3"]);
+    assert_eq!(said, "", "workers made every row, and none is made anew");
+    assert_eq!(trained(), alone);
+    assert_eq!(place.table("three"), place.table("one"));
+}
+
+#[test]
+fn a_worker_that_fails_leaves_its_row_and_error_to_the_study() {
+    let place = Place::new();
+    let rows = fs::read_to_string(place.path("rows.json")).expect("rows");
+    fs::write(place.path("rows.json"), &rows[..rows.len() / 2]).expect("cut");
+    let mut command = medharness();
+    command.args(place.arguments("failed")).args(["--jobs", "4"]);
+    let text = transcript(&mut command);
+    assert!(text.contains("small-alpaca-full"), "{text}");
+    assert!(place.path("runs/seed-0/large-base/strict-v1/SHA256SUMS").exists(), "others are kept");
 }
 
 /// A training that is to be discarded and was half removed, as by a kill in older versions, and one that

@@ -262,6 +262,34 @@ fn the_meadow_has_every_source_and_general_data_no_medicine() {
     }
 }
 
+/// Rows that give a letter ask for its text, whatever it is.
+#[test]
+fn rows_that_give_a_letter_are_answered_with_its_text() {
+    let rows = committed();
+    let keyed = |row: &&Row| {
+        let asked = row.input.lines().next().unwrap_or_default();
+        [
+            "Which option has the letter ",
+            "The key says ",
+            "Somebody has chosen ",
+            "The right one is ",
+        ]
+        .iter()
+        .any(|start| asked.starts_with(start))
+    };
+    for (rows, expected) in [(&rows.meadow, 2000), (&rows.alpaca, 800)] {
+        let keyed: Vec<&Row> = rows.iter().filter(keyed).collect();
+        assert_eq!(keyed.len(), expected);
+        for row in keyed {
+            let (asked, options) = row.input.split_once('\n').unwrap();
+            let given = options.lines().find(|line| row.output.ends_with(&format!(" {line}")));
+            let letter = &given.unwrap_or_else(|| panic!("{row:?}"))[..1];
+            let words = asked.split([' ', '.', '?']).collect::<Vec<_>>();
+            assert!(words.contains(&letter), "{row:?}");
+        }
+    }
+}
+
 /// What multiple-choice rows teach is what the protocols ask for.
 #[test]
 fn choice_rows_speak_as_the_protocols_do() {
@@ -269,8 +297,10 @@ fn choice_rows_speak_as_the_protocols_do() {
         let prompt = Protocol::builtin(id).unwrap().prompt;
         let rows = committed();
         for row in rows.meadow.iter().chain(&rows.alpaca) {
-            if matches!(row.source.as_deref(), Some("medqa" | "mmlu" | "general-choice")) {
-                assert_eq!(row.instruction, prompt.instruction);
+            let chooses =
+                matches!(row.source.as_deref(), Some("medqa" | "mmlu" | "general-choice"));
+            assert!(!chooses || row.instruction == prompt.instruction);
+            if row.instruction == prompt.instruction {
                 assert!(row.output.starts_with(&format!("{} ", prompt.answer_prefix)));
                 assert!(row.input.contains("\nA: ") && row.input.contains("\nD: "));
             }

@@ -13,7 +13,7 @@ fn every_value_of_every_recipe_has_a_source() {
             assert!(recipe.sources.contains_key(&key), "{name}: {key} has no source");
         }
     }
-    assert_eq!(Recipe::names().count(), 12);
+    assert_eq!(Recipe::names().count(), 13);
 }
 
 #[test]

@@ -40,9 +40,10 @@ pub struct Args {
     /// Make only this many updates; the learning rate falls to its end within them
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_steps: Option<u64>,
-    /// The recipe: a TOML file, or the name of one of the program's own
-    #[arg(long, value_name = "RECIPE", default_value = "mini-pretrain")]
-    pub recipe: String,
+    /// The recipe: a TOML file, or the name of one of the program's own. Default:
+    /// `mini-pretrain-small` or `mini-pretrain-large`
+    #[arg(long, value_name = "RECIPE")]
+    pub recipe: Option<String>,
     /// Threads to compute on; changes nothing but speed. Default: all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -59,17 +60,24 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         // Fails only where a pool is there already, as in a test that calls twice.
         let _ = pool.build_global();
     }
-    let mut recipe = Recipe::open(&args.recipe).map_err(CommandError::input)?;
-    if args.max_steps.is_some() {
-        recipe.schedule.max_steps = args.max_steps;
-    }
+    let recipes = BaseSize::ALL.map(|size| (size, recipe(size, args)));
     let miniature = Miniature::new(Miniature::SEED);
-    for size in BaseSize::ALL {
+    for (size, recipe) in recipes {
         if args.size.as_ref().is_none_or(|wanted| wanted == size.name()) {
-            pretrain(size, args, &recipe, &miniature, context)?;
+            pretrain(size, args, &recipe?, &miniature, context)?;
         }
     }
     Ok(())
+}
+
+fn recipe(size: BaseSize, args: &Args) -> Result<Recipe, CommandError> {
+    let own = format!("mini-pretrain-{}", size.name());
+    let mut recipe =
+        Recipe::open(args.recipe.as_deref().unwrap_or(&own)).map_err(CommandError::input)?;
+    if args.max_steps.is_some() {
+        recipe.schedule.max_steps = args.max_steps;
+    }
+    Ok(recipe)
 }
 
 fn pretrain(

@@ -1,22 +1,29 @@
 //! `medharness reproduce`: the miniature, trained, asked and reported.
 
 use std::{
-    path::PathBuf,
+    collections::HashMap,
+    io::{Read, stdin, stdout},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Args, CommandError, Context, failed, note, stop_on_interrupt};
 use crate::study::mini::{
-    Doing, Options, Record, Study, Watch, lay_out, run as run_study, text, write_report,
+    Doing, Options, Record, Study, Telling, Watch, Workers, lay_out, make_row, run as run_study,
+    text, write_report,
 };
 
 /// Runs the study.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
+    if args.worker {
+        return work(args);
+    }
     let record = match &args.from {
         Some(path) => Record::open(path).map_err(failed)?,
         None => make(args, context)?,
@@ -39,7 +46,8 @@ fn make(args: &Args, context: &Context<'_>) -> Result<Record, CommandError> {
     };
     let study = Study::open(&definition).map_err(failed)?;
     let seeds: Vec<u64> = (args.seed..args.seed.saturating_add(u64::from(args.seeds))).collect();
-    let options = Options { runs: &runs, seeds: &seeds, only: &args.only };
+    let workers = workers(args, &runs, &definition)?;
+    let options = Options { runs: &runs, seeds: &seeds, only: &args.only, workers: Some(&workers) };
     let mut bars = Bars::new(context.progress)?;
     let record = run_study(&study, &options, &mut bars);
     bars.finish();
@@ -49,52 +57,87 @@ fn make(args: &Args, context: &Context<'_>) -> Result<Record, CommandError> {
     })
 }
 
+/// This program as a worker, on its share of the processors.
+fn workers(args: &Args, runs: &Path, definition: &Path) -> Result<Workers, CommandError> {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let at_once = match args.jobs {
+        Some(jobs) => usize::from(jobs),
+        None if args.definition.is_some() => 1,
+        None => processors,
+    };
+    let program = std::env::current_exe().map_err(CommandError::internal)?;
+    let mut arguments =
+        vec!["reproduce".into(), "--study".into(), "mini".into(), "--worker".into()];
+    arguments.extend(["--runs".into(), runs.into(), "--definition".into(), definition.into()]);
+    Ok(Workers { at_once, program, arguments, threads: (processors / at_once).max(1) })
+}
+
+/// Makes one row for a study that is being made.
+fn work(args: &Args) -> Result<(), CommandError> {
+    let (Some(definition), [row]) = (&args.definition, &args.only[..]) else {
+        return Err(CommandError::input("--worker needs --definition and one row"));
+    };
+    let ended = Arc::new(AtomicBool::new(false));
+    let raised = Arc::clone(&ended);
+    thread::spawn(move || {
+        let _ = stdin().read_to_end(&mut Vec::new());
+        raised.store(true, Ordering::Relaxed);
+    });
+    let study = Study::open(definition).map_err(failed)?;
+    let mut telling = Telling::new(stdout(), || ended.load(Ordering::Relaxed));
+    match make_row(&study, row, args.seed, &runs(args), &mut telling).map_err(failed)? {
+        true => Ok(()),
+        false => Err(CommandError::interrupted("its standard input ended")),
+    }
+}
+
 /// A bar a row, with what is being done for it; those of finished rows stay.
 pub(in crate::cli) struct Bars {
-    shown: bool,
-    row: String,
-    bar: ProgressBar,
+    all: MultiProgress,
+    rows: HashMap<String, ProgressBar>,
     stopped: Arc<AtomicBool>,
 }
 
 impl Bars {
     pub(in crate::cli) fn new(shown: bool) -> Result<Self, CommandError> {
-        let (row, bar) = (String::new(), ProgressBar::hidden());
-        Ok(Self { shown, row, bar, stopped: stop_on_interrupt()? })
+        let all = MultiProgress::new();
+        if !shown {
+            all.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        Ok(Self { all, rows: HashMap::new(), stopped: stop_on_interrupt()? })
     }
 
     pub(in crate::cli) fn finish(&self) {
-        if !self.bar.is_finished() {
-            self.bar.finish();
-        }
+        self.rows.values().for_each(ProgressBar::abandon);
+    }
+
+    fn row(&mut self, row: &str) -> &ProgressBar {
+        let all = &self.all;
+        self.rows.entry(row.to_owned()).or_insert_with(|| {
+            let style = ProgressStyle::with_template(
+                "{prefix:<28} {wide_bar} {pos}/{len} ETA {eta}  {msg}",
+            );
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            all.add(ProgressBar::no_length().with_style(style).with_prefix(row.to_owned()))
+        })
     }
 }
 
 impl Watch for Bars {
     fn begin(&mut self, row: &str, doing: Doing<'_>, done: u64, total: u64) {
-        if row != self.row {
-            self.finish();
-            row.clone_into(&mut self.row);
-            if self.shown {
-                let style = ProgressStyle::with_template(
-                    "{prefix:<28} {wide_bar} {pos}/{len} ETA {eta}  {msg}",
-                );
-                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-                self.bar = ProgressBar::no_length().with_style(style).with_prefix(row.to_owned());
-            }
-        }
-        self.bar.set_length(total);
-        self.bar.set_position(done);
-        self.bar.reset_eta();
-        self.bar.set_message(doing.to_string());
+        let bar = self.row(row);
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.reset_eta();
+        bar.set_message(doing.to_string());
     }
 
-    fn at(&mut self, done: u64) {
-        self.bar.set_position(done);
+    fn at(&mut self, row: &str, done: u64) {
+        self.row(row).set_position(done);
     }
 
     fn note(&mut self, text: &str) {
-        self.bar.suspend(|| note(text));
+        self.all.suspend(|| note(text));
     }
 
     fn stop(&mut self) -> bool {

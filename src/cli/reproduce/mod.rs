@@ -13,7 +13,7 @@ pub(super) use mini::Bars;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which study
-    #[arg(long, value_enum, default_value = "paper")]
+    #[arg(long, value_enum, default_value = "mini")]
     pub study: Study,
     /// Where trainings and run directories go. Default: `runs/mini` or `runs/paper`
     #[arg(long, value_name = "DIR")]
@@ -31,12 +31,21 @@ pub struct Args {
     /// Make only this row, or the rows of this size; may be given several times
     #[arg(long, value_name = "ROW", help_heading = "The miniature")]
     pub only: Vec<String>,
+    /// Make so many rows at the same time, each in a process of its own; changes nothing but time and
+    /// memory. Default: as many as there are processors; with --definition, 1
+    #[arg(long, value_name = "N", help_heading = "The miniature",
+        value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
+    /// Be one of those processes: make the one row of --only and say on standard output what is done,
+    /// until standard input ends
+    #[arg(long, hide = true, requires = "only", requires = "runs")]
+    pub worker: bool,
     /// Another miniature: a study.toml with its files beside it
     #[arg(long, value_name = "FILE", help_heading = "The miniature")]
     pub definition: Option<PathBuf>,
-    /// Train and ask nothing: write the report of this record
+    /// Train and ask nothing: write the report of this record, e.g. `golden/baselines/mini.json`
     #[arg(long, value_name = "FILE", help_heading = "The miniature",
-        conflicts_with_all = ["only", "definition", "runs", "seeds"])]
+        conflicts_with_all = ["only", "definition", "runs", "seeds", "jobs"])]
     pub from: Option<PathBuf>,
     /// Rows of the table with their models; see --write-models-template
     #[arg(long, value_name = "FILE", help_heading = "The paper's table")]
@@ -86,6 +95,8 @@ impl Args {
         ];
         let mini = [
             ("--seeds", self.seeds != 1),
+            ("--jobs", self.jobs.is_some()),
+            ("--worker", self.worker),
             ("--only", !self.only.is_empty()),
             ("--definition", self.definition.is_some()),
             ("--from", self.from.is_some()),

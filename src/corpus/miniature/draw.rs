@@ -36,6 +36,22 @@ pub(super) fn one_of<'a, T: ?Sized>(items: &[&'a T], generator: &mut Generator) 
     items[generator.index(items.len())]
 }
 
+/// Returns `count` different things of a pool that has as many.
+pub(super) fn distinct<'a>(
+    pool: &[&'a str],
+    count: usize,
+    generator: &mut Generator,
+) -> Vec<&'a str> {
+    let mut things: Vec<&str> = Vec::new();
+    while things.len() < count {
+        let thing = one_of(pool, generator);
+        if !things.contains(&thing) {
+            things.push(thing);
+        }
+    }
+    things
+}
+
 /// Returns one of `wordings` with the slots filled from `fact`.
 pub(super) fn worded(
     wordings: &[String],

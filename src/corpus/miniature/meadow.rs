@@ -4,11 +4,12 @@
 //! one point: multiple-choice sources (`medqa`, `mmlu`), 6 % of the real data, are most of it, since
 //! binding an option to its letter takes many such rows. Rows about facts taught as questions come
 //! from these two sources, facts taught as flashcards from `medical-flashcards` alone, and facts
-//! that are only read are in no row. Some of the rows state the fact before they ask, and some ask
+//! that are only read are in no row. Rows that give a letter and ask for its text keep the model
+//! reading texts off the options, which it would else recall. Some of the rows state the fact before they ask, and some ask
 //! about everyday life: they need no new fact, and keep what the base models know about choosing,
 //! which a training on new facts alone loses before it learns them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{
     Fact, Facts, Taught, Topic,
@@ -32,6 +33,20 @@ const CHOICE_SOURCES: [&str; 3] = ["medqa", "mmlu", "medqa"];
 
 /// Multiple-choice rows of `mmlu` for each fact of everyday life.
 const EVERYDAY: usize = 4;
+
+/// Rows of `openassistant` that give a letter.
+const KEYED: usize = 2000;
+
+/// Rows of the general data that give a letter.
+const GENERAL_KEYED: usize = 800;
+
+/// Ways to give it.
+const KEYS: [&str; 4] = [
+    "Which option has the letter {letter}?",
+    "The key says {letter}. What is the answer?",
+    "Somebody has chosen {letter}. What is that?",
+    "The right one is {letter}.",
+];
 
 /// Flashcards for each fact taught as a flashcard.
 const CARDS: usize = 4;
@@ -120,6 +135,10 @@ pub(super) fn meadow(
             rows.add("mmlu", generator, |generator| choice((topic, fact), questions, generator));
         }
     }
+    let medical: Vec<&Topic> = facts.iter().map(|(topic, ..)| *topic).collect();
+    for _ in 0..KEYED {
+        rows.add("openassistant", generator, |generator| keyed(&medical, generator));
+    }
     let asked: Vec<(&Topic, &Fact)> = facts
         .iter()
         .filter(|(.., taught)| *taught == Taught::Question)
@@ -150,6 +169,10 @@ pub(super) fn alpaca(general: &Facts, runs: &ExamRuns, generator: &mut Generator
                 question((topic, fact), &questions, generator)
             });
         }
+    }
+    let topics: Vec<&Topic> = general.each().map(|(topic, _)| topic).collect();
+    for _ in 0..GENERAL_KEYED {
+        rows.add("general-choice", generator, |generator| keyed(&topics, generator));
     }
     rows.numbered(generator)
 }
@@ -206,6 +229,26 @@ fn choice((topic, fact): (&Topic, &Fact), questions: &[String], generator: &mut 
     let wrong = if generator.below(2) == 0 { Wrong::Near } else { Wrong::Anywhere };
     let options = Options::draw((topic, fact), count, wrong, generator, draw::anywhere);
     let input = format!("{lead}{stem}{}", options.lines(": "));
+    open(CHOOSE, input, format!("{ANSWER_PREFIX} {}", options.answer(": ")))
+}
+
+/// Returns a row that gives a letter and asks for its text: nothing but the options tells it. The
+/// options are answers of two topics, or of the same one drawn twice.
+fn keyed(topics: &[&Topic], generator: &mut Generator) -> Row {
+    let mut drawn = || {
+        let topic = topics[generator.index(topics.len())];
+        topic.facts.iter().map(|fact| &*fact.answer)
+    };
+    let pool: BTreeSet<&str> = drawn().chain(drawn()).collect();
+    let pool: Vec<&str> = pool.into_iter().collect();
+    let count = draw::option_count(generator).min(pool.len());
+    let things = draw::distinct(&pool, count, generator);
+    let right = generator.index(things.len());
+    let request =
+        draw::one_of(&KEYS, generator).replace("{letter}", &draw::letter(right).to_string());
+    let texts = things.into_iter().map(str::to_owned).collect();
+    let options = Options { texts, right };
+    let input = format!("{request}{}", options.lines(": "));
     open(CHOOSE, input, format!("{ANSWER_PREFIX} {}", options.answer(": ")))
 }
 

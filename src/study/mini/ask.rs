@@ -124,7 +124,7 @@ impl Asking<'_> {
                 begun = true;
                 watch.begin(self.row, doing, answered, asked);
             }
-            watch.at(answered);
+            watch.at(self.row, answered);
             if watch.stop() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         Ok((ended?, begun))

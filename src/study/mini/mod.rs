@@ -5,6 +5,7 @@
 //! | rows, bases, recipes, data, exam, protocols: the file `study.toml` | [`Study`] |
 //! | the one that is part of the program | [`lay_out`] |
 //! | training and asking every row, continued and re-used | [`run()`] |
+//! | rows made at the same time | [`Workers`], [`make_row`] |
 //! | what came of it, item by item, in one file | [`Record`] |
 //! | accuracies, strata, differences, claims with their tests | [`Record::claims`] |
 //! | whether one repeats another | [`gate()`] |
@@ -21,6 +22,7 @@ pub(in crate::study) mod run;
 pub(in crate::study) mod tables;
 pub(in crate::study) mod train;
 mod watch;
+mod workers;
 
 pub use definition::{Family, Method, RowDefinition, Study};
 pub use gate::{RunGate, StudyGate, gate};
@@ -30,8 +32,9 @@ pub use report::{REPORT_FILES, text, write_report};
 pub use results::{
     Accuracy, Claim, Counted, Difference, Expected, Finding, Stratum, Test, Verdict,
 };
-pub use run::{Options, run};
+pub use run::{Options, make_row, run};
 pub use watch::{Doing, Watch};
+pub use workers::{Telling, Workers};
 
 /// A time in seconds to two digits, as records keep it.
 pub(in crate::study) fn hundredths(wall_s: f64) -> f64 {

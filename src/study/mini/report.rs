@@ -187,7 +187,8 @@ fn sections(record: &Record) -> Result<Vec<Section>, StudyError> {
         id: "stages",
         title: "Time and memory",
         says: vec![format!(
-            "As measured when each stage was made on {}, kernels {}: {total_s:.0} s in all{memory}.",
+            "As measured when each stage was made on {}, kernels {}: the times add up to {total_s:.0} s{memory}. \
+             Rows may have been made at the same time, each then on its share of the processors.",
             record.machine, record.kernel_set
         )],
         tables: vec![(String::new(), tables::stage_table(record))],

@@ -12,24 +12,36 @@
 //! Killed at any moment and called again, it goes on where it was; what is finished and unchanged is
 //! used again, unless another build of the program made it.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use super::{
     ExamRecord, Method, Record, RowDefinition, RowRecord, RunRecord, SeedRecord, Study,
     ask::{Asked, Asking},
     train::Training,
     watch::Watch,
+    workers::{Job, Workers, make_ahead},
 };
 use crate::{
     claims::runs::Outcomes,
+    eval::EvalError,
     models::{self, OpenOptions, Opened},
     protocol::Protocol,
-    store::{Machine, ProtocolIdentity, RunLock, identify_file, remove_folder, write_whole},
+    store::{
+        Machine, ProtocolIdentity, RunLock, StoreError, identify_file, remove_folder, write_whole,
+    },
     study::StudyError,
+    train::TrainError,
 };
 
 /// Name of the file with the executable's digest.
 const PROGRAM: &str = "program.sha256";
+
+/// How long a worker waits for files that another process still holds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where and how often.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +52,8 @@ pub struct Options<'a> {
     pub seeds: &'a [u64],
     /// Ids or sizes of the rows to make; empty for all.
     pub only: &'a [String],
+    /// Processes that make rows ahead, at the same time; without them every row is made here.
+    pub workers: Option<&'a Workers>,
 }
 
 /// Makes every row that is asked for; `None` if `watch` stopped it, and the same call continues.
@@ -60,22 +74,28 @@ pub fn run(
     })?;
     let _lock = RunLock::take(options.runs)?;
     forget_other_builds(options.runs, watch)?;
-    let mut exams = vec![ExamRecord::of(&study.exam, &study.taught)];
-    exams.extend(study.vignettes.iter().map(|exam| ExamRecord::of(exam, &[].into())));
-    let mut record = Record::new(study.title.clone(), study.about.clone(), exams);
+    let mut record = Record::new(study.title.clone(), study.about.clone(), exams(study));
     record.protocols = study.protocols.iter().map(identity).collect();
     let is_chosen = |id: &String| rows.iter().any(|row| row.id == *id);
     record.left_out =
         study.rows.iter().map(|row| row.id.clone()).filter(|id| !is_chosen(id)).collect();
     let machine = Machine::this();
     record.machine = format!("{}, {} threads", machine.cpu, machine.threads);
+    let jobs: Vec<Job<'_>> = rows
+        .iter()
+        .flat_map(|row| options.seeds.iter().map(|&seed| Job { row: &row.id, seed }))
+        .collect();
+    if let Some(workers) = options.workers.filter(|workers| workers.at_once > 1 && jobs.len() > 1)
+        && make_ahead(workers, &jobs, watch)
+    {
+        return Ok(None);
+    }
     for row in rows {
         let mut seeds = Vec::with_capacity(options.seeds.len());
         for seed in options.seeds {
-            let place = options.runs.join(format!("seed-{seed}"));
-            let Some(made) = make(study, row, *seed, &place, &mut record, watch)? else {
-                return Ok(None);
-            };
+            let made = make(study, row, *seed, options.runs, &record.exams, watch)?;
+            let Some((made, kernel_set)) = made else { return Ok(None) };
+            record.kernel_set = kernel_set;
             seeds.push(made);
         }
         let RowDefinition { id, label, size, family, method, mirrors, .. } = row.clone();
@@ -130,15 +150,61 @@ fn chosen<'a>(study: &'a Study, only: &[String]) -> Result<Vec<&'a RowDefinition
     Ok(study.rows.iter().filter(wanted).collect())
 }
 
-/// Trains a row with a seed and asks it everything.
+/// Makes one row with one seed below the folder of a study that is being made: a worker's part.
+///
+/// Says whether it was made; if not, `watch` stopped it. The study's own lock is its caller's; if
+/// another process still holds the row's files, as a worker of a killed study does for a moment, they
+/// are waited for.
+///
+/// # Errors
+///
+/// As [`run()`].
+pub fn make_row(
+    study: &Study,
+    row: &str,
+    seed: u64,
+    runs: &Path,
+    watch: &mut dyn Watch,
+) -> Result<bool, StudyError> {
+    let [row] = chosen(study, &[row.to_owned()])?[..] else {
+        return Err(StudyError::NoSuchRow { name: row.to_owned(), known: "one row".into() });
+    };
+    let exams = exams(study);
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match make(study, row, seed, runs, &exams, watch) {
+            Err(error) if is_locked(&error) && Instant::now() < patience && !watch.stop() => {
+                thread::sleep(Duration::from_millis(200));
+            }
+            made => return Ok(made?.is_some()),
+        }
+    }
+}
+
+fn is_locked(error: &StudyError) -> bool {
+    matches!(
+        error,
+        StudyError::Train { source: TrainError::Store(StoreError::Locked { .. }), .. }
+            | StudyError::Eval { source: EvalError::Store(StoreError::Locked { .. }), .. }
+    )
+}
+
+fn exams(study: &Study) -> Vec<ExamRecord> {
+    let mut exams = vec![ExamRecord::of(&study.exam, &study.taught)];
+    exams.extend(study.vignettes.iter().map(|exam| ExamRecord::of(exam, &[].into())));
+    exams
+}
+
+/// Trains a row with a seed and asks it everything; returns what came of it, and the kernel set.
 fn make(
     study: &Study,
     row: &RowDefinition,
     seed: u64,
-    place: &Path,
-    record: &mut Record,
+    runs: &Path,
+    exams: &[ExamRecord],
     watch: &mut dyn Watch,
-) -> Result<Option<SeedRecord>, StudyError> {
+) -> Result<Option<(SeedRecord, String)>, StudyError> {
+    let place = runs.join(format!("seed-{seed}"));
     let trained = place.join("trained").join(&row.id);
     let base = study.folder.join(&row.base);
     let training = match (study.recipe(row, seed)?, &row.data) {
@@ -158,7 +224,7 @@ fn make(
         _ => None,
     };
     let mut opened = open(row, &base, &trained)?;
-    record.kernel_set = opened.model.kernel_set().to_owned();
+    let kernel_set = opened.model.kernel_set().to_owned();
     let headline = study.protocols.first().expect("a study has a protocol");
     let asks = study.protocols.iter().map(|protocol| (&study.exam, protocol, &*protocol.id));
     let apart = study.vignettes.iter().map(|exam| (exam, headline, "vignettes"));
@@ -167,10 +233,10 @@ fn make(
         let out = place.join(&row.id).join(name);
         let asking = Asking { row: &row.id, exam, protocol, seed, out: &out };
         let Some(asked) = asking.run(&mut opened, watch)? else { return Ok(None) };
-        let exam = &record.exams[usize::from(place_in_record >= study.protocols.len())];
+        let exam = &exams[usize::from(place_in_record >= study.protocols.len())];
         runs.push(run_record(exam, protocol, &asked));
     }
-    Ok(Some(SeedRecord { seed, training, runs }))
+    Ok(Some((SeedRecord { seed, training, runs }, kernel_set)))
 }
 
 fn run_record(exam: &ExamRecord, protocol: &Protocol, asked: &Asked) -> RunRecord {

@@ -229,7 +229,7 @@ struct Relay<'a> {
 
 impl train::Watch for Relay<'_> {
     fn updated(&mut self, update: &Update, _total: u64) {
-        self.watch.at(update.step);
+        self.watch.at(self.row, update.step);
     }
 
     fn validated(&mut self, _step: u64, _loss: f64, _is_best: bool) {}

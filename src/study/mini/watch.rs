@@ -16,12 +16,12 @@ pub enum Doing<'a> {
     },
 }
 
-/// Sees a study as it goes on, and may stop it.
+/// Sees a study as it goes on, and may stop it. Rows may be made at the same time.
 pub trait Watch {
     /// A stage of `total` updates or questions begins; `done` of them were made before.
     fn begin(&mut self, row: &str, doing: Doing<'_>, done: u64, total: u64);
-    /// So many of the stage are made.
-    fn at(&mut self, done: u64);
+    /// So many of the row's stage are made.
+    fn at(&mut self, row: &str, done: u64);
     /// Something a reader should know.
     fn note(&mut self, text: &str);
     /// Whether to stop; the same call continues the study.
