@@ -38,6 +38,7 @@ ci-step STEP:
 [group('reports')]
 reports:
     cargo run --locked --release -- reproduce --study paper --out reports/paper
+    cargo run --locked --release -- reproduce --from golden/baselines/mini.json --out reports/mini
 
 # make the miniature anew (kernels that every x86-64 server has) as the gate's baseline; say why in the commit
 [group('reports')]

@@ -1,11 +1,13 @@
-//! What is committed of the miniature fits together: study, bases, recipes, grid.
+//! What is committed of the miniature fits together: study, bases, recipes, grid, record, report.
+
+use std::fs;
 
 use medharness::study::{
-    mini::{Method, Study},
+    mini::{Method, REPORT_FILES, Record, Study},
     sweep::{Grid, MINI_LORA, Sweep},
 };
 
-use crate::trainer_support::root;
+use crate::{support::medharness, trainer_support::root};
 
 fn study() -> Study {
     Study::open(&root().join("golden/mini/study.toml")).expect("the committed study")
@@ -32,5 +34,32 @@ fn every_row_has_its_base_its_recipe_and_its_data() {
         assert_eq!(study.recipe(row, 0).unwrap().is_none(), row.method == Method::Base);
         let data = row.data.as_ref().map(|data| study.folder.join(data));
         assert!(data.is_none_or(|path| path.is_file()), "{}", row.id);
+    }
+}
+
+#[test]
+fn the_committed_record_is_of_the_committed_study_and_makes_the_committed_report() {
+    let study = study();
+    let path = root().join("golden/baselines/mini.json");
+    let record = Record::open(&path).unwrap();
+    assert_eq!(record.exams[0].sha256, study.exam.sha256());
+    let ids: Vec<&str> = record.rows.iter().map(|row| &*row.id).collect();
+    let expected: Vec<&str> = study.rows.iter().map(|row| &*row.id).collect();
+    assert_eq!(ids, expected);
+    for (recorded, protocol) in record.protocols.iter().zip(&study.protocols) {
+        assert_eq!((&*recorded.id, &*recorded.sha256), (&*protocol.id, protocol.sha256()));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    medharness()
+        .args(["reproduce", "--study", "mini", "--no-progress", "--from"])
+        .arg(&path)
+        .arg("--out")
+        .arg(folder.path())
+        .assert()
+        .success();
+    for name in REPORT_FILES {
+        let committed = fs::read(root().join("reports/mini").join(name)).expect(name);
+        let same = fs::read(folder.path().join(name)).unwrap() == committed;
+        assert!(same, "reports/mini/{name} is out of date: run `just reports`");
     }
 }
