@@ -29,7 +29,7 @@ test:
 ci:
     bash .ci/run
 
-# one step of CI: fmt, lint, browser, unit, doc, bench, reports, mini, deny
+# one step of CI: fmt, lint, browser, unit, doc, bench, reports, deny
 [group('check')]
 ci-step STEP:
     bash .ci/run {{ STEP }}

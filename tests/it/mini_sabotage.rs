@@ -146,12 +146,12 @@ fn ask(
     Run::open_complete(out).expect("a run")
 }
 
-/// As CI's step `mini` decides of trained rows: three of them, four runs each, three tests a run.
+/// As the gate of a study decides of three trained rows: four runs each, three tests a run.
 fn decide(baseline: &Outcomes, run: &Outcomes) -> Gate {
     settled(baseline, run, false)
 }
 
-/// With `exact` as it decides of the base, which is asked as it is: any other answer fails.
+/// With `exact` any other answer fails.
 fn settled(baseline: &Outcomes, run: &Outcomes, exact: bool) -> Gate {
     let settings = GateSettings {
         margin: Tolerance::new(0.02).expect("a margin"),

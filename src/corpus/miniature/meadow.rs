@@ -1,13 +1,14 @@
 //! Instruction data: a Medical Meadow in miniature, and general data for the Alpaca rows.
 //!
-//! The meadow has every source of the real one in the real one's form. Its proportions differ in
-//! one point: multiple-choice sources (`medqa`, `mmlu`), 6 % of the real data, are most of it, since
-//! binding an option to its letter takes many such rows. Rows about facts taught as questions come
-//! from these two sources, facts taught as flashcards from `medical-flashcards` alone, and facts
-//! that are only read are in no row. Rows that give a letter and ask for its text keep the model
-//! reading texts off the options, which it would else recall. Some of the rows state the fact before they ask, and some ask
-//! about everyday life: they need no new fact, and keep what the base models know about choosing,
-//! which a training on new facts alone loses before it learns them.
+//! The meadow has every source of the real one in the real one's form. Its proportions differ:
+//! multiple-choice sources (`medqa`, `mmlu`), 6 % of the real data, are most of it, since binding an
+//! option to its letter takes many such rows; and `openassistant` holds rows that give a letter and
+//! ask for its text, which keep the model reading texts off the options where it would come to recall
+//! them. Rows about facts taught as questions come from the first two sources, facts taught as
+//! flashcards from `medical-flashcards` alone, and facts that are only read are in no row. Some of the
+//! rows state the fact before they ask, and some ask about everyday life: they need no new fact, and
+//! keep what the base models know about choosing, which a training on new facts alone loses before it
+//! learns them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

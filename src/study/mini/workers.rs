@@ -251,7 +251,7 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn workers_end_with_their_input_and_none_is_left() {
-        // `cat` ends when its input does; its arguments are refused, which is a worker that fails.
+        // A shell in the program's place; `cat` ends when its input does.
         let at = |script: &str| Workers {
             at_once: 2,
             program: "sh".into(),
