@@ -194,6 +194,21 @@ impl Study {
         })
     }
 
+    /// The row of this id.
+    ///
+    /// # Errors
+    ///
+    /// [`StudyError::NoSuchRow`], with the rows there are.
+    pub fn row(&self, id: &str) -> Result<&RowDefinition, StudyError> {
+        self.rows.iter().find(|row| row.id == id).ok_or_else(|| self.no_such_row(id))
+    }
+
+    /// What is said of a name that no row has.
+    pub(in crate::study) fn no_such_row(&self, name: &str) -> StudyError {
+        let known = self.rows.iter().map(|row| &*row.id).collect::<Vec<_>>().join(", ");
+        StudyError::NoSuchRow { name: name.to_owned(), known }
+    }
+
     /// Returns a row's recipe for a seed, `None` for a base model: that of the file where the seed
     /// is 0, each of its seeds raised by the number otherwise.
     ///

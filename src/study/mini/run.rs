@@ -143,8 +143,7 @@ fn identity(protocol: &Protocol) -> ProtocolIdentity {
 fn chosen<'a>(study: &'a Study, only: &[String]) -> Result<Vec<&'a RowDefinition>, StudyError> {
     let is = |row: &RowDefinition, name: &String| row.id == *name || row.size == *name;
     if let Some(name) = only.iter().find(|name| !study.rows.iter().any(|row| is(row, name))) {
-        let known = study.rows.iter().map(|row| &*row.id).collect::<Vec<_>>().join(", ");
-        return Err(StudyError::NoSuchRow { name: name.clone(), known });
+        return Err(study.no_such_row(name));
     }
     let wanted = |row: &&RowDefinition| only.is_empty() || only.iter().any(|name| is(row, name));
     Ok(study.rows.iter().filter(wanted).collect())
@@ -166,9 +165,7 @@ pub fn make_row(
     runs: &Path,
     watch: &mut dyn Watch,
 ) -> Result<bool, StudyError> {
-    let [row] = chosen(study, &[row.to_owned()])?[..] else {
-        return Err(StudyError::NoSuchRow { name: row.to_owned(), known: "one row".into() });
-    };
+    let row = study.row(row)?;
     let exams = exams(study);
     let patience = Instant::now() + PATIENCE;
     loop {

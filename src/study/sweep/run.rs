@@ -43,11 +43,7 @@ impl Sweep {
     /// [`StudyError`]: the study has no such row or the row no recipe; the grid does not fit the
     /// recipe; [`StudyError::NotApart`] if the validation split is the exam or shares a question with it.
     pub fn new(grid: Grid, study: Study) -> Result<Self, StudyError> {
-        let row = study.rows.iter().find(|row| row.id == grid.row).cloned();
-        let row = row.ok_or_else(|| StudyError::NoSuchRow {
-            name: grid.row.clone(),
-            known: study.rows.iter().map(|row| &*row.id).collect::<Vec<_>>().join(", "),
-        })?;
+        let row = study.row(&grid.row)?.clone();
         let Some(recipe) = study.recipe(&row, 0)? else {
             let problem = format!("row `{}` is a base model: it has no recipe to vary", row.id);
             return Err(StudyError::Definition { path: "grid".into(), problem });
