@@ -10,8 +10,11 @@ use std::{
 };
 
 fn main() {
-    println!("cargo::rerun-if-changed=src");
-    for name in ["HEAD", "index"] {
+    for path in ["src", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    // Not the index: whoever looks at the status writes it, and the next call would build anew.
+    for name in ["HEAD", "logs/HEAD"] {
         if let Some(path) = output("git", &["rev-parse", "--git-path", name])
             && Path::new(&path).exists()
         {
@@ -72,6 +75,6 @@ fn revision() -> Option<String> {
 }
 
 fn output(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).output().ok()?;
+    let output = Command::new(program).args(args).env("GIT_OPTIONAL_LOCKS", "0").output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -29,7 +29,7 @@ test:
 ci:
     bash .ci/run
 
-# one step of CI: fmt, lint, browser, unit, doc, bench, reports, deny
+# one step of CI: fmt, lint, browser, unit, doc, bench, reports, mini, deny
 [group('check')]
 ci-step STEP:
     bash .ci/run {{ STEP }}
@@ -76,6 +76,11 @@ bench-peers MODEL TOKENIZER *ARGS:
     cargo bench --locked --bench kernels > benchmarks/records/$(date +%F)-ceilings.txt
     python benchmarks/peers/infer.py --network "$(ls -t target/release/deps/network-* | grep -v '\.d$' | head -1)" --model {{ MODEL }} --out benchmarks/records/$(date +%F)-infer-$(basename {{ MODEL }}).json {{ ARGS }}
     python benchmarks/peers/train.py --medharness target/release/medharness --model {{ MODEL }} --tokenizer {{ TOKENIZER }} --out benchmarks/records/$(date +%F)-train-$(basename {{ MODEL }}).json
+
+# have PEFT, transformers, bitsandbytes and TensorBoard read what the program writes, in a throw-away environment
+[group('goldens')]
+check-peers:
+    bash golden/check/all.sh
 
 # re-make the goldens with the reference programs, in a throw-away environment
 [group('goldens')]

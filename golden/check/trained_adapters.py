@@ -4,8 +4,8 @@ Run: python golden/check/trained_adapters.py PROGRAM [ROWS] [UPDATES]    (PROGRA
 The base is stories260k and the rows are those of medical_meadow_small.json, both from MEDHARNESS_SHARED
 (default ../shared). For each mode: the validation loss falls; what was trained loads without a missing or
 unexpected key; log-probabilities of 40 answers that medharness gives for it are within 1e-4 of a token of
-those of transformers; `eval --adapter` takes it. Ends with 1 where anything fails.
-Versions: golden/make/requirements.txt.
+those of transformers; `eval --adapter` takes it; TensorBoard reads every number of its log. Ends with 1
+where anything fails. Versions: golden/check/requirements.txt.
 """
 
 import json
@@ -20,6 +20,8 @@ import torch
 from peft import PeftModel
 from sentencepiece import SentencePieceProcessor
 from transformers import AutoModelForCausalLM
+
+import read_events
 
 warnings.filterwarnings("ignore")
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,10 +107,11 @@ def main():
                 rest = ["--exam", exam, "--protocol", "mmlu-letter", "--out", scratch / f"run-{mode}"]
                 run = subprocess.run([*evaluate, *rest], capture_output=True, text=True)
                 taken = "taken" if run.returncode == 0 else f"REFUSED {run.stderr}"
-            good = losses[-1] < losses[0] and off < 1e-4 and "REFUSED" not in taken
+            wrong, scalars = read_events.differences(out)
+            good = losses[-1] < losses[0] and off < 1e-4 and "REFUSED" not in taken and scalars > 0 and not wrong
             failed += not good
             verdict = "" if good else "  FAILED"
-            print(f"{mode}: validation {losses[0]:.4f} to {losses[-1]:.4f}; log-probabilities a token within {off:.1e}; eval {taken}{verdict}", flush=True)
+            print(f"{mode}: validation {losses[0]:.4f} to {losses[-1]:.4f}; log-probabilities a token within {off:.1e}; eval {taken}; {scalars} scalars read, {len(wrong)} tags other{verdict}", flush=True)
     sys.exit(failed > 0)
 
 

@@ -8,33 +8,16 @@ table. Parameters and gradients are torch's uniform draws from seed 5. Run:
 python golden/make/adamw8bit.py     Versions: torch 2.13.0, bitsandbytes 0.50.2.
 """
 
-import importlib
 from pathlib import Path
 
 import bitsandbytes as bnb
-import bitsandbytes._ops
-import bitsandbytes.backends.cpu.ops as cpu
-import bitsandbytes.backends.default.ops as default
 import bitsandbytes.functional as F
 import torch
 from safetensors.torch import save_file
 
+import adamw8bit_lib as lib
+
 OUT = Path(__file__).resolve().parents[1] / "quant" / "adamw8bit.safetensors"
-
-kernels = {}
-registering = bitsandbytes._ops.register_kernel
-bitsandbytes._ops.register_kernel = lambda name, key: lambda f: kernels.setdefault(name, f)
-importlib.reload(default)
-bitsandbytes._ops.register_kernel = registering
-midpoint = kernels["bitsandbytes::quantize_blockwise"]
-library = cpu._quant_blockwise_fp32_direct
-
-
-def quantize(x, code, absmax_out, codes_out, blocksize):
-    codes, absmax = midpoint(x, code, blocksize)
-    codes_out.copy_(codes)
-    absmax_out.copy_(absmax)
-
 
 tensors = {
     "map.signed": F.create_dynamic_map(signed=True),
@@ -46,13 +29,13 @@ numbers[256:512] = 0.0
 numbers[600] = -3.0  # the largest magnitude is negative: beyond the signed map
 tensors["numbers"] = numbers
 for name, code, x in [("signed", "map.signed", numbers), ("unsigned", "map.unsigned", numbers.abs())]:
-    codes, absmax = midpoint(x, tensors[code], 256)
+    codes, absmax = lib.midpoint(x, tensors[code], 256)
     tensors[f"{name}.codes"], tensors[f"{name}.absmax"] = codes, absmax
     codes, absmax = torch.zeros(1000, dtype=torch.uint8), torch.zeros(4)
-    library(x, tensors[code], absmax, codes, 256)
+    lib.library(x, tensors[code], absmax, codes, 256)
     tensors[f"{name}.library_codes"] = codes
 
-cpu._quant_blockwise_fp32_direct = quantize
+lib.use_midpoint_rule()
 for size in [4100, 300]:
     g = torch.Generator().manual_seed(5)
     p = torch.nn.Parameter(torch.empty(size).uniform_(-1, 1, generator=g))

@@ -215,6 +215,15 @@ pub struct Context<'a> {
 }
 
 impl Cli {
+    /// Returns the threads that are asked for.
+    fn threads(&self) -> Option<u16> {
+        match &self.command {
+            Command::Train(args) => args.threads,
+            Command::Mini(args) => args.threads(),
+            _ => None,
+        }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -259,6 +268,14 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// Makes the pool of so many threads, by default one a processor, this thread among them: so what it
+/// shares out is not handed over and waited for, thousands of times an update.
+fn make_pool(threads: Option<u16>) {
+    let pool = rayon::ThreadPoolBuilder::new().use_current_thread();
+    // Fails only where a pool is there already, which serves as well.
+    let _ = pool.num_threads(threads.map_or(0, usize::from)).build_global();
+}
+
 /// Runs the program on the process's arguments and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -271,6 +288,7 @@ pub fn main() -> ExitCode {
         }
     };
     let progress = !cli.no_progress && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    make_pool(cli.threads());
     let mut out = std::io::stdout().lock();
     let result = cli.run(&mut Context { out: &mut out, progress });
     match result.and_then(|()| out.flush().map_err(CommandError::from)) {

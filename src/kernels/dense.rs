@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{
-    blocked::{Convert, Left, Right, multiply},
+    blocked::{Convert, Left, Right, multiply, write_floats},
     float::Kernels,
     product::{copy, rows_of, zeros},
     words::{LANES, Line, Pair, WORDS},
@@ -51,16 +53,36 @@ pub fn input_gradient(g: &[f32], w: &[f32], inputs: usize) -> Vec<f32> {
 pub fn weight_gradient(g: &[f32], x: &[f32], inputs: usize) -> Vec<f32> {
     let rows = rows_of(x.len(), inputs);
     let outputs = rows_of(g.len(), rows);
-    let column = |output: usize, step: usize, line: &mut Line| {
-        let here = g[step * WORDS * outputs..].chunks(outputs);
-        *line = Line::default();
-        for (word, g) in line.0.iter_mut().zip(here) {
-            *word = g[output].to_bits();
-        }
-    };
-    product(&column, outputs, rows, inputs, &|panel, steps, out| {
+    let columns = transposed(g, outputs);
+    product(&rows_in_order(&columns, rows), outputs, rows, inputs, &|panel, steps, out| {
         by_copying(x, inputs, panel, steps, out);
     })
+}
+
+/// `[rows, width]` as `[width, rows]`, in squares that stay in registers.
+fn transposed(values: &[f32], width: usize) -> Vec<f32> {
+    let transpose = Kernels::get().transpose;
+    let rows = rows_of(values.len(), width);
+    let mut out = vec![0.0; values.len()];
+    if rows == 0 {
+        return out;
+    }
+    out.par_chunks_mut(WORDS * rows).enumerate().for_each(|(band, out)| {
+        let first = band * WORDS;
+        let columns = first..width.min(first + WORDS);
+        let mut square = [Line::default(); WORDS];
+        for from in (0..rows).step_by(WORDS) {
+            let here = from..rows.min(from + WORDS);
+            for (row, line) in here.clone().zip(&mut square) {
+                *line = Line::of_slice(&values[row * width..][columns.clone()]);
+            }
+            transpose(&mut square);
+            for (line, out) in square.iter().zip(out.chunks_mut(rows)) {
+                write_floats(line, &mut out[here.clone()]);
+            }
+        }
+    });
+    out
 }
 
 /// `[rows, depth] · [depth, columns]`.

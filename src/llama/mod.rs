@@ -42,4 +42,5 @@ pub use pairs::{PairError, encode_pair};
 pub use quantization::Quantization;
 pub use rope::{Rope, Scaling, Turns};
 pub use stages::Stages;
+pub(crate) use weights::{EMBEDDING, HEAD};
 pub use weights::{Hold, Int8Rows, WeightSource, expected_tensors};

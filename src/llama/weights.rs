@@ -183,8 +183,8 @@ fn add_linear(
 }
 
 /// The embedding's name.
-pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
+pub(crate) const EMBEDDING: &str = "model.embed_tokens.weight";
 /// The last norm's name.
 pub(super) const NORM: &str = "model.norm.weight";
 /// The output matrix's name.
-pub(super) const HEAD: &str = "lm_head.weight";
+pub(crate) const HEAD: &str = "lm_head.weight";

@@ -12,15 +12,10 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::{
-    llama::{Checkpoint, CheckpointError, Fit, WeightSource, expected_tensors},
+    llama::{Checkpoint, CheckpointError, EMBEDDING, Fit, HEAD, WeightSource, expected_tensors},
     lora::{Adapter, EMBEDDING_MODULE, HEAD_MODULE, LoraError, Merger},
     quant::{QuantError, quantize_rows},
 };
-
-/// The embedding's weight.
-const EMBEDDING: &str = "model.embed_tokens.weight";
-/// The output matrix.
-const HEAD: &str = "lm_head.weight";
 
 /// Which weights of the base are merged into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

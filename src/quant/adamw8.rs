@@ -35,7 +35,7 @@ impl Default for AdamW8bit {
 /// Moments of one parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Moments8bit {
-    /// Of a parameter with fewer than [`MIN_8BIT_SIZE`] elements.
+    /// In f32: of a parameter with fewer than [`MIN_8BIT_SIZE`] elements.
     Single {
         /// Mean of the gradients.
         first: Vec<f32>,
@@ -52,10 +52,15 @@ pub enum Moments8bit {
 }
 
 impl Moments8bit {
+    /// Returns f32 moments of a parameter of `len` elements before its first update.
+    pub fn single(len: usize) -> Self {
+        Self::Single { first: vec![0.0; len], second: vec![0.0; len] }
+    }
+
     /// Returns the moments of a parameter of `len` elements before its first update.
     pub fn zeros(len: usize) -> Self {
         if len < MIN_8BIT_SIZE {
-            Self::Single { first: vec![0.0; len], second: vec![0.0; len] }
+            Self::single(len)
         } else {
             Self::Blockwise { first: Blockwise::zeros(len), second: Blockwise::zeros(len) }
         }

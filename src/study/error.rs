@@ -109,6 +109,12 @@ pub enum StudyError {
         /// What is wrong.
         problem: String,
     },
+    /// A folder of the name of a study's, in a folder where no study was begun.
+    #[error("`{folder}` is there, and no study made it: name another folder for its runs")]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The study has no row or size of this name.
     #[error("the study has no row and no size `{name}`; its rows are {known}")]
     NoSuchRow {

@@ -7,7 +7,7 @@
 use super::{BaseFormat, OptimizerKind, Recipe};
 use crate::{
     kernels::matrix::WeightType,
-    llama::{Config, expected_tensors},
+    llama::{Config, EMBEDDING, expected_tensors},
     lora::LoraConfig,
 };
 
@@ -123,7 +123,12 @@ pub fn estimate(
     };
     let states = match recipe.optimizer.kind {
         OptimizerKind::AdamW => 8 * trained,
-        OptimizerKind::AdamW8bit => 2 * trained + trained / 32,
+        // Two codes a weight and two scales a block of 256; the embedding's in f32.
+        OptimizerKind::AdamW8bit => {
+            let embedding = tensors.iter().find(|(name, _)| full && name == EMBEDDING);
+            let single = embedding.map_or(0, |(_, shape)| elements(shape));
+            8 * single + (trained - single) * 65 / 32
+        }
     };
     let size = |n: usize| n as u64;
     let (d, inner) = (size(config.hidden_size), size(config.intermediate_size));

@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp1, Layout, Var};
 
 use super::{AdamW, Gradients, Moments, Optimization, OptimizerKind};
 use crate::{
-    llama::NetworkError,
+    llama::{EMBEDDING, NetworkError},
     quant::{AdamW8bit, Moments8bit},
 };
 
@@ -22,15 +22,19 @@ pub enum Optimizer {
 impl Optimizer {
     /// Returns the optimizer before its first update of `variables`.
     pub fn new(settings: &Optimization, variables: &[(String, Var)]) -> Self {
-        let lens = variables.iter().map(|(_, variable)| variable.elem_count());
+        let lens = variables.iter().map(|(name, variable)| (name, variable.elem_count()));
         let Optimization { beta1, beta2, eps, weight_decay, .. } = *settings;
         match settings.kind {
             OptimizerKind::AdamW => {
-                Self::AdamW(settings.adamw(), lens.map(Moments::zeros).collect())
+                Self::AdamW(settings.adamw(), lens.map(|(_, len)| Moments::zeros(len)).collect())
             }
             OptimizerKind::AdamW8bit => Self::AdamW8bit(
                 AdamW8bit { beta1, beta2, eps, weight_decay },
-                lens.map(Moments8bit::zeros).collect(),
+                lens.map(|(name, len)| match is_embedding(name) {
+                    true => Moments8bit::single(len),
+                    false => Moments8bit::zeros(len),
+                })
+                .collect(),
             ),
         }
     }
@@ -82,6 +86,13 @@ impl Optimizer {
         }
         Ok(())
     }
+}
+
+/// Returns whether a weight is the embedding's, whose moments stay in f32 beside 8-bit ones.
+///
+/// Source: transformers 5.23.0, `Trainer.create_optimizer`, which overrides `optim_bits` of each `nn.Embedding`.
+fn is_embedding(name: &str) -> bool {
+    name == EMBEDDING
 }
 
 /// Returns whether the decay applies to a weight.

@@ -91,17 +91,31 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Returns the order of each epoch in turn, of rows with `lengths` tokens.
+    /// Returns the order of each epoch in turn, of rows with `lengths` tokens; `validations` says how
+    /// many validations an epoch has.
     ///
-    /// Endless; grouped rows of the present era are drawn as if nothing else drew from torch's
-    /// global generator: evaluations between epochs and torch's dropout do, and are not followed.
-    pub fn epochs<'a>(&'a self, lengths: &'a [usize]) -> impl Iterator<Item = Vec<usize>> + 'a {
+    /// Endless. Grouped rows of the present era are drawn from torch's global generator. Each
+    /// validation draws from it too, and so does torch's dropout, which is not followed.
+    pub fn epochs<'a>(
+        &'a self,
+        lengths: &'a [usize],
+        validations: impl Fn(u64) -> u64 + 'a,
+    ) -> impl Iterator<Item = Vec<usize>> + 'a {
         let mut generator = Mt19937::new(self.seed);
         if self.era == Era::Y2023 {
             // The sampler's generator is seeded with 63 random bits of the global one.
             generator = Mt19937::new(generator.next_u64() & u64::MAX >> 1);
         }
-        (0..).map(move |epoch| self.epoch(epoch, lengths, &mut generator))
+        (0..).map(move |epoch| {
+            let order = self.epoch(epoch, lengths, &mut generator);
+            if self.era == Era::Current {
+                // The loader of each validation draws the seed of its workers.
+                for _ in 0..validations(epoch) {
+                    generator.next_u64();
+                }
+            }
+            order
+        })
     }
 
     fn epoch(&self, epoch: u64, lengths: &[usize], generator: &mut Mt19937) -> Vec<usize> {
@@ -162,7 +176,7 @@ mod tests {
         for era in [Era::Y2023, Era::Current] {
             for group in [None, Some(1), Some(4), Some(100)] {
                 let sampler = Sampler { era, seed: 42, group };
-                for mut order in sampler.epochs(&lengths).take(3) {
+                for mut order in sampler.epochs(&lengths, |_| 0).take(3) {
                     if group.is_some() {
                         assert_eq!(lengths[order[0]], 10, "the longest row comes first");
                     }
@@ -176,6 +190,6 @@ mod tests {
     #[test]
     fn no_rows_have_an_empty_order() {
         let sampler = Sampler { era: Era::Current, seed: 1, group: Some(2) };
-        assert_eq!(sampler.epochs(&[]).next(), Some(vec![]));
+        assert_eq!(sampler.epochs(&[], |_| 0).next(), Some(vec![]));
     }
 }

@@ -46,6 +46,8 @@ pub struct Plan {
     pub epochs: f64,
     /// Updates to make whatever the epochs; `None` for the epochs'.
     pub max_steps: Option<u64>,
+    /// Updates from one validation to the next; 0 for none. They move the order of grouped rows.
+    pub eval_every: u64,
 }
 
 /// The micro-batches of one update.
@@ -88,10 +90,12 @@ impl Plan {
         let Self { micro, accumulation, remainder, .. } = *self;
         let per_epoch = self.micro_batches();
         let total = usize::try_from(self.updates()).unwrap_or(usize::MAX);
+        let (every, updates) = (self.eval_every, self.updates_per_epoch());
+        let until = move |epoch: u64| (epoch * updates).checked_div(every).unwrap_or(0);
         let mut counted = 0_usize;
         let mut open = Vec::new();
         sampler
-            .epochs(lengths)
+            .epochs(lengths, move |epoch| until(epoch + 1) - until(epoch))
             .zip(0_u64..)
             .flat_map(move |(order, epoch)| {
                 let mut windows = Vec::new();
@@ -123,7 +127,7 @@ mod tests {
     use crate::train::Era;
 
     fn plan(rows: usize, micro: usize, accumulation: usize, remainder: Remainder) -> Plan {
-        Plan { rows, micro, accumulation, remainder, epochs: 2.0, max_steps: None }
+        Plan { rows, micro, accumulation, remainder, epochs: 2.0, max_steps: None, eval_every: 0 }
     }
 
     fn sizes(plan: &Plan) -> Vec<usize> {

@@ -73,6 +73,7 @@ impl Recipe {
             remainder: self.batch.remainder,
             epochs: self.schedule.epochs,
             max_steps: self.schedule.max_steps,
+            eval_every: self.run.eval_every,
         }
     }
 

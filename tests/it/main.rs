@@ -53,6 +53,7 @@ mod lora_commands;
 mod lora_merge;
 mod lora_networks;
 mod mini_committed;
+mod mini_folders;
 mod mini_gate;
 mod mini_sabotage;
 mod mini_study;

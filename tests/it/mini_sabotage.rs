@@ -117,7 +117,13 @@ impl Model for Behind {
     }
 
     fn log_likelihood(&mut self, requests: &[Request]) -> Result<Vec<LogLikelihood>, ModelError> {
-        self.model.log_likelihood(requests)
+        let bos = |request: &Request| match self.broken {
+            Broken::Bos => Bos::None,
+            _ => request.bos,
+        };
+        let requests: Vec<Request> =
+            requests.iter().map(|r| Request { bos: bos(r), ..r.clone() }).collect();
+        self.model.log_likelihood(&requests)
     }
 
     fn preferred_batch(&self) -> usize {
@@ -129,8 +135,19 @@ impl Model for Behind {
     }
 }
 
-/// Asks and returns the run.
+/// Asks under the headline's protocol and returns the run.
 fn ask(
+    base: &Path,
+    adapter: Option<&Path>,
+    format: Option<WeightFormat>,
+    broken: Broken,
+    out: &Path,
+) -> Run {
+    ask_under(&protocol(), base, adapter, format, broken, out)
+}
+
+fn ask_under(
+    protocol: &Protocol,
     base: &Path,
     adapter: Option<&Path>,
     format: Option<WeightFormat>,
@@ -142,7 +159,7 @@ fn ask(
     let options = OpenOptions { exam: None, format, adapter: adapter.as_deref() };
     let opened = models::open(&base.display().to_string(), &options).expect("a model");
     let mut model = Behind { model: opened.model, broken, exam: exam.clone() };
-    Evaluation::new(&exam, &protocol()).run_to_end(&mut model, out).expect("asked");
+    Evaluation::new(&exam, protocol).run_to_end(&mut model, out).expect("asked");
     Run::open_complete(out).expect("a run")
 }
 
@@ -222,6 +239,22 @@ fn a_changed_first_token_is_caught() {
     eprintln!("no BOS: {} answers changed", decision.comparison.flips.len());
     assert!(!decision.passes);
     assert!(settled(baseline(), baseline(), true).passes);
+}
+
+/// What CI's step asks with `--exact`: the base as it is, under the protocol that reads its letters.
+#[test]
+fn a_changed_first_token_is_caught_where_only_the_base_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let letters = Protocol::builtin("mmlu-letter").expect("a protocol of the program");
+    let asked = |broken, name: &str| {
+        let out = folder.path().join(name);
+        Outcomes::of(&ask_under(&letters, &base(), None, None, broken, &out))
+    };
+    let whole = asked(Broken::Nothing, "whole");
+    let decision = settled(&whole, &asked(Broken::Bos, "broken"), true);
+    eprintln!("no BOS, base: {} answers changed", decision.comparison.flips.len());
+    assert!(!decision.passes);
+    assert!(settled(&whole, &asked(Broken::Nothing, "again"), true).passes);
 }
 
 #[test]

@@ -100,11 +100,11 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).expect("written");
     }
 
-    fn arguments(&self, out: &str) -> Vec<String> {
+    pub(crate) fn arguments(&self, out: &str) -> Vec<String> {
         let path = |name: &str| self.path(name).display().to_string();
         [
             "reproduce",
@@ -123,7 +123,7 @@ impl Place {
     }
 
     /// Runs the study to its end and returns stdout and stderr.
-    fn run(&self, out: &str, more: &[&str]) -> (String, String) {
+    pub(crate) fn run(&self, out: &str, more: &[&str]) -> (String, String) {
         let output = medharness().args(self.arguments(out)).args(more).output().expect("starts");
         let [stdout, stderr] =
             [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());

@@ -29,6 +29,10 @@ const LOSS_BF16: f64 = 2e-3;
 /// Of the validation loss with an int8 base: the reference quantises activations in evaluation.
 const LOSS_INT8_EVALUATION: f64 = 2e-3;
 
+/// Of the norm of gradients with activations in int8: where f32 sums come out on the other side of a tie,
+/// a code differs by one. Largest seen: 1.03e-3.
+const NORM_INT8: f64 = 3e-3;
+
 /// Of a weight's norm; of the norm of its change ten times as much, since AdamW's first updates turn
 /// a gradient's sign, rounding included, into a full step.
 const WEIGHT: f64 = 1e-3;
@@ -61,7 +65,10 @@ fn schedule(case: &Value, total: u64) -> Schedule {
 fn trainer_settings(case: &Value, total: u64, remainder: Remainder) -> Settings {
     Settings {
         optimization: Optimization {
-            kind: OptimizerKind::AdamW,
+            kind: match case["optimizer"].as_str() {
+                Some("adamw_bnb_8bit") => OptimizerKind::AdamW8bit,
+                _ => OptimizerKind::AdamW,
+            },
             rate: number(&case["rate"]),
             beta1: 0.9,
             beta2: 0.999,
@@ -127,6 +134,7 @@ impl<'a> Run<'a> {
             remainder,
             epochs: case["epochs"].as_f64().unwrap_or(1.0),
             max_steps: if era == Era::Y2023 { None } else { Some(60) },
+            eval_every: case["evaluate_every"].as_u64().unwrap_or(0),
         };
         let (_, data) = settings(case, era);
         let sampler = dataset.sampler(&data, plan.micro * plan.accumulation);
@@ -191,12 +199,11 @@ impl<'a> Run<'a> {
             let bits = format!("{:016x}", update.rate.to_bits());
             assert_eq!(bits, self.golden["rates"][place], "rate of update {}", place + 1);
             if let Some(norm) = self.golden["norms"][place].as_f64() {
-                close(
-                    update.norm,
-                    norm,
-                    10.0 * self.loss,
-                    &format!("norm of update {}", place + 1),
-                );
+                let tolerance = match self.golden["case"]["base"].as_str() {
+                    Some("int8-quantised") => NORM_INT8,
+                    _ => 10.0 * self.loss,
+                };
+                close(update.norm, norm, tolerance, &format!("norm of update {}", place + 1));
             }
         }
         if few < all {
@@ -281,22 +288,31 @@ fn full_training_of_grouped_rows_by_means_of_means_equals_transformers() {
 }
 
 #[test]
+fn validations_move_the_order_of_grouped_rows_as_in_transformers() {
+    check_small("trainer.json", "full-grouped-evaluated", Era::Current);
+}
+
+#[test]
 fn an_adapter_on_every_layer_trains_as_pefts() {
     check_small("trainer.json", "lora-tokens", Era::Current);
 }
 
-/// The network is the one that `medharness train` makes of a recipe and a model's folder.
 #[test]
-fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_on_the_cpu() {
+fn full_training_with_states_in_8_bit_equals_transformers_with_bitsandbytes() {
+    check_small("trainer.json", "full-adamw-8bit", Era::Current);
+}
+
+/// The network is the one that `medharness train` makes of a recipe and a model's folder.
+fn check_int8(case: &str, base: &str) {
     let golden = golden("trainer.json");
-    let case = &golden["cases"]["lora-int8"];
+    let case = &golden["cases"][case];
     let run = Run::new(case, Era::Current, &rows(), &tiny_tokenizer());
     run.check_rows();
     let folder = tempfile::tempdir().expect("a folder");
     write_model(folder.path());
     let lora = &case["case"]["lora"];
     let text = recipe_text(true)
-        .replace("base = \"f32\"", "base = \"int8-dequantized\"")
+        .replace("base = \"f32\"", &format!("base = \"{base}\""))
         .replace("dropout = 0.1", "dropout = 0.0")
         .replace("rank = 4", &format!("rank = {}", lora["r"]))
         .replace("alpha = 16.0", &format!("alpha = {:.1}", number(&lora["lora_alpha"])))
@@ -312,6 +328,16 @@ fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_on_the_cpu() {
     };
     let network = Prepared::read(&request).and_then(|read| read.network()).expect("a network");
     run.check_training(&network, updates(FEW));
+}
+
+#[test]
+fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_on_the_cpu() {
+    check_int8("lora-int8", "int8-dequantized");
+}
+
+#[test]
+fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_elsewhere() {
+    check_int8("lora-int8-quantised", "int8");
 }
 
 #[test]

@@ -36,6 +36,14 @@ pub enum Command {
     Pretrain(pretrain::Args),
 }
 
+impl Args {
+    /// Returns the threads that are asked for.
+    pub(super) fn threads(&self) -> Option<u16> {
+        let Command::Pretrain(args) = self.command.as_ref()?;
+        args.threads
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors

@@ -55,11 +55,6 @@ pub struct Args {
 ///
 /// Exit code 2 for a folder that cannot be used, 3 if something fails inside, 130 if interrupted.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
-        // Fails only where a pool is there already, as in a test that calls twice.
-        let _ = pool.build_global();
-    }
     let recipes = BaseSize::ALL.map(|size| (size, recipe(size, args)));
     let miniature = Miniature::new(Miniature::SEED);
     for (size, recipe) in recipes {

@@ -59,7 +59,7 @@ fn make(args: &Args, context: &Context<'_>) -> Result<Record, CommandError> {
 
 /// This program as a worker, on its share of the processors.
 fn workers(args: &Args, runs: &Path, definition: &Path) -> Result<Workers, CommandError> {
-    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let processors = rayon::current_num_threads();
     let at_once = match args.jobs {
         Some(jobs) => usize::from(jobs),
         None if args.definition.is_some() => 1,

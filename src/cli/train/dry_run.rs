@@ -111,7 +111,7 @@ impl Padded {
         let lengths = inputs.dataset.lengths();
         let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
         let sampler = inputs.dataset.sampler(&recipe.data, rows_of_update);
-        let order = sampler.epochs(&lengths).next().unwrap_or_default();
+        let order = sampler.epochs(&lengths, |_| 0).next().unwrap_or_default();
         let mut found = Self::default();
         for places in order.chunks(recipe.batch.micro) {
             let micro = inputs.dataset.micro_batch(places, recipe.batch.padding);

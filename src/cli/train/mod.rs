@@ -58,11 +58,6 @@ pub struct Args {
 /// Exit code 1 if exam questions stand in the rows or an update is bad, 2 for bad input or a folder
 /// that cannot be used, 3 if something fails inside, 130 if interrupted.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads));
-        // Fails only where a pool is there already, as in a test that calls twice.
-        let _ = pool.build_global();
-    }
     let mut recipe = Recipe::open(&args.recipe).map_err(CommandError::input)?;
     if args.max_steps.is_some() {
         recipe.schedule.max_steps = args.max_steps;

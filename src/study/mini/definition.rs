@@ -5,7 +5,8 @@
 //! about = "…"
 //! exam = "exam.jsonl"
 //! taught = "exam_taught.jsonl"       # optional: how each item's fact was taught
-//! vignettes = "vignettes.jsonl"      # optional: a set apart
+//! vignettes = "vignettes.jsonl"      # optional: a set apart, asked under the first protocol
+//! vignettes_about = "…"              # optional: what its section of the report says of it
 //! protocols = ["strict-v1", "mmlu-letter"]  # the first one is the headline's
 //!
 //! [[row]]
@@ -40,6 +41,11 @@ use crate::{
     study::StudyError,
     train::Recipe,
 };
+
+/// Folder of a seed's trainings.
+pub(super) const TRAINED: &str = "trained";
+/// Folder of a row's run on the set apart.
+pub(super) const VIGNETTES: &str = "vignettes";
 
 /// What a row's model was fine-tuned on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -92,6 +98,8 @@ pub(super) struct Definition {
     pub(super) taught: Option<String>,
     #[serde(default)]
     pub(super) vignettes: Option<String>,
+    #[serde(default)]
+    pub(super) vignettes_about: Option<String>,
     pub(super) protocols: Vec<String>,
     #[serde(rename = "row")]
     pub(super) rows: Vec<RowDefinition>,
@@ -142,6 +150,8 @@ pub struct Study {
     pub taught: BTreeMap<QuestionId, Taught>,
     /// The set apart.
     pub vignettes: Option<Exam>,
+    /// What is said of it.
+    pub vignettes_about: String,
     /// Files of both: no training row may share a question with them.
     pub exam_files: Vec<PathBuf>,
     /// At least one; the first is the headline's.
@@ -180,6 +190,15 @@ impl Study {
         if ids.is_empty() || ids.len() < protocols.len() {
             return Err(wrong("`protocols` must name at least one, each once".into()));
         }
+        if ids.contains(VIGNETTES) {
+            return Err(wrong(format!("protocol `{VIGNETTES}`: the set apart is called so")));
+        }
+        let vignettes = vignettes.transpose()?;
+        if let Some(apart) = vignettes.as_ref().filter(|apart| apart.name == exam.name) {
+            let problem =
+                format!("two exams are called `{}`: rename one of their files", apart.name);
+            return Err(wrong(problem));
+        }
         let names = std::iter::once(&definition.exam).chain(&definition.vignettes);
         Ok(Self {
             exam_files: names.map(|name| folder.join(name)).collect(),
@@ -187,7 +206,8 @@ impl Study {
             about: definition.about,
             exam,
             taught,
-            vignettes: vignettes.transpose()?,
+            vignettes,
+            vignettes_about: definition.vignettes_about.unwrap_or_default(),
             protocols,
             rows: definition.rows,
             folder,
@@ -257,6 +277,9 @@ fn check(rows: &[RowDefinition]) -> Result<(), String> {
         if id.is_empty() || !id.chars().all(plain) {
             return Err(format!("row `{id}`: an id is made of a-z, 0-9 and -"));
         }
+        if id == TRAINED {
+            return Err(format!("row `{id}`: the folder of trainings is called so"));
+        }
         if !ids.insert(id) {
             return Err(format!("row `{id}` is there twice"));
         }
@@ -278,10 +301,13 @@ pub(in crate::study) fn taught(
 ) -> Result<BTreeMap<QuestionId, Taught>, StudyError> {
     let wrong = |problem: String| StudyError::Definition { path: path.to_owned(), problem };
     let mut taught = BTreeMap::new();
-    for (number, line) in (1..).zip(read(path)?.lines()) {
+    let text = read(path)?;
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
         let TaughtLine { id, taught: way } =
             serde_json::from_str(line).map_err(|error| wrong(format!("line {number}: {error}")))?;
-        taught.insert(id, way);
+        if taught.insert(id.clone(), way).is_some() {
+            return Err(wrong(format!("line {number}: item `{id}` is there twice")));
+        }
     }
     match exam.asked().find(|question| !taught.contains_key(&question.id)) {
         Some(question) => Err(wrong(format!("says nothing of item `{}`", question.id))),

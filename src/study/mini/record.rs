@@ -77,6 +77,9 @@ pub struct Record {
 pub struct ExamRecord {
     /// Its name.
     pub name: String,
+    /// What a report says of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
     /// Of its canonical form.
     pub sha256: String,
     /// Items left out because they need an image.
@@ -266,6 +269,7 @@ impl ExamRecord {
         };
         Self {
             name: exam.name.clone(),
+            about: String::new(),
             sha256: exam.sha256(),
             excluded: exam.excluded.len(),
             chance: chance(exam),

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Claim, Counted, Record, Stratum, tables};
+use super::{Claim, Counted, ExamRecord, Record, Stratum, tables};
 use crate::{
     reports::{
         ReportError, TextTable,
@@ -68,7 +68,8 @@ pub fn text(record: &Record, page: &Path) -> String {
         let (low, high) = (100.0 * low, 100.0 * high);
         let n = exam.items.len();
         text += &format!(
-            "vignettes {low:.1} to {high:.1} % right of {n} of real difficulty (guessing: {:.1} %), where failure is expected\n",
+            "set apart {low:.1} to {high:.1} % right of the {n} items of `{}` (guessing: {:.1} %)\n",
+            exam.name,
             100.0 * exam.chance
         );
     }
@@ -120,18 +121,23 @@ fn sections(record: &Record) -> Result<Vec<Section>, StudyError> {
         let label = short_label(&other.id, &other.sha256);
         more.tables.push((label, tables::paper_shaped(record, &other.id, false)));
     }
-    sections.push(more);
+    if !more.tables.is_empty() {
+        sections.push(more);
+    }
     let each = |table: &dyn Fn(&str) -> TextTable| -> Vec<(String, TextTable)> {
         let labelled = record.protocols.iter();
         labelled.map(|p| (short_label(&p.id, &p.sha256), table(&p.id))).collect()
     };
-    sections.push(Section {
+    let is_known = |exam: &ExamRecord| exam.items.iter().any(|item| item.taught.is_some());
+    if record.exams.first().is_some_and(is_known) {
+        sections.push(Section {
         id: "strata",
         title: "By how a fact was taught",
         says: vec!["Every item asks in wording of its own. Its fact was taught by multiple-choice questions, by flashcards, or stood in the pre-training text alone.".into()],
         tables: each(&|id| tables::by_way(record, id)),
         plot: None,
     });
+    }
     sections.push(Section {
         id: "form",
         title: "Replies in form",
@@ -162,11 +168,14 @@ fn sections(record: &Record) -> Result<Vec<Section>, StudyError> {
     if let Some(exam) = record.exams.get(1) {
         sections.push(Section {
             id: "vignettes",
-            title: "Vignettes",
-            says: vec![format!(
-                "{} hand-written vignettes of the difficulty of the real exam, a set apart. No training text is made from them; models of this size are expected to fail them, and a good number here would be a reason to look for a leak.",
-                exam.items.len()
-            )],
+            title: "The set apart",
+            says: [
+                format!("The {} items of `{}`.", exam.items.len(), exam.name),
+                exam.about.clone(),
+            ]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect(),
             tables: vec![(String::new(), tables::vignettes(record, exam, protocol))],
             plot: None,
         });
@@ -269,7 +278,7 @@ fn csv(record: &Record) -> Result<String, ReportError> {
 }
 
 /// Each exam with the protocols it was asked under.
-fn asked(record: &Record) -> impl Iterator<Item = (&super::ExamRecord, &str)> {
+fn asked(record: &Record) -> impl Iterator<Item = (&ExamRecord, &str)> {
     let exam = record.exams.first();
     let whole = record.protocols.iter().filter_map(move |p| Some((exam?, &*p.id)));
     whole.chain(record.exams.iter().skip(1).map(|exam| (exam, headline(record))))

@@ -13,7 +13,7 @@
 //! used again, unless another build of the program made it.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +21,7 @@ use std::{
 use super::{
     ExamRecord, Method, Record, RowDefinition, RowRecord, RunRecord, SeedRecord, Study,
     ask::{Asked, Asking},
+    definition::{TRAINED, VIGNETTES},
     train::Training,
     watch::Watch,
     workers::{Job, Workers, make_ahead},
@@ -52,7 +53,8 @@ pub struct Options<'a> {
     pub seeds: &'a [u64],
     /// Ids or sizes of the rows to make; empty for all.
     pub only: &'a [String],
-    /// Processes that make rows ahead, at the same time; without them every row is made here.
+    /// Processes that make rows ahead, each with a peak of memory of its own; without them every row
+    /// is made here.
     pub workers: Option<&'a Workers>,
 }
 
@@ -81,11 +83,14 @@ pub fn run(
         study.rows.iter().map(|row| row.id.clone()).filter(|id| !is_chosen(id)).collect();
     let machine = Machine::this();
     record.machine = format!("{}, {} threads", machine.cpu, machine.threads);
-    let jobs: Vec<Job<'_>> = rows
+    // Those that take longest begin, so that none is left over in the end.
+    let mut longest = rows.clone();
+    longest.sort_by_key(|row| std::cmp::Reverse(work(study, row)));
+    let jobs: Vec<Job<'_>> = longest
         .iter()
         .flat_map(|row| options.seeds.iter().map(|&seed| Job { row: &row.id, seed }))
         .collect();
-    if let Some(workers) = options.workers.filter(|workers| workers.at_once > 1 && jobs.len() > 1)
+    if let Some(workers) = options.workers
         && make_ahead(workers, &jobs, watch)
     {
         return Ok(None);
@@ -106,7 +111,7 @@ pub fn run(
 }
 
 /// Removes what another build of the program made: its code may compute something else under the
-/// same version.
+/// same version. Without its mark, folders of this name are somebody else's and are refused.
 fn forget_other_builds(runs: &Path, watch: &mut dyn Watch) -> Result<(), StudyError> {
     let path = runs.join(PROGRAM);
     let this = std::env::current_exe().map_err(|source| StudyError::File {
@@ -118,13 +123,18 @@ fn forget_other_builds(runs: &Path, watch: &mut dyn Watch) -> Result<(), StudyEr
     if std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == this) {
         return Ok(());
     }
-    let seeds = std::fs::read_dir(runs)
+    let seeds: Vec<PathBuf> = std::fs::read_dir(runs)
         .map_err(|source| StudyError::File { what: "list", path: runs.to_owned(), source })?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            path.is_dir() && name.starts_with("seed-")
-        });
+            let seed = name.strip_prefix("seed-").map(str::parse::<u64>);
+            path.is_dir() && matches!(seed, Some(Ok(_)))
+        })
+        .collect();
+    if let Some(folder) = seeds.first().filter(|_| !path.exists()) {
+        return Err(StudyError::Foreign { folder: folder.clone() });
+    }
     for folder in seeds {
         watch.note(&format!(
             "`{}` was made by another build of the program: made anew",
@@ -133,6 +143,15 @@ fn forget_other_builds(runs: &Path, watch: &mut dyn Watch) -> Result<(), StudyEr
         remove_folder(&folder)?;
     }
     Ok(write_whole(&path, format!("{this}\n").as_bytes())?)
+}
+
+/// What a row takes beside others, in no unit: the bytes of its base times those of its data.
+fn work(study: &Study, row: &RowDefinition) -> u64 {
+    let bytes = |path: PathBuf| std::fs::metadata(path).map_or(0, |file| file.len());
+    let base = std::fs::read_dir(study.folder.join(&row.base)).into_iter().flatten().flatten();
+    let base: u64 = base.map(|file| bytes(file.path())).sum();
+    let data = row.data.as_ref().map_or(0, |data| bytes(study.folder.join(data)));
+    base.saturating_mul(data.max(1))
 }
 
 fn identity(protocol: &Protocol) -> ProtocolIdentity {
@@ -188,7 +207,10 @@ fn is_locked(error: &StudyError) -> bool {
 
 fn exams(study: &Study) -> Vec<ExamRecord> {
     let mut exams = vec![ExamRecord::of(&study.exam, &study.taught)];
-    exams.extend(study.vignettes.iter().map(|exam| ExamRecord::of(exam, &[].into())));
+    exams.extend(study.vignettes.iter().map(|exam| ExamRecord {
+        about: study.vignettes_about.clone(),
+        ..ExamRecord::of(exam, &[].into())
+    }));
     exams
 }
 
@@ -202,7 +224,7 @@ fn make(
     watch: &mut dyn Watch,
 ) -> Result<Option<(SeedRecord, String)>, StudyError> {
     let place = runs.join(format!("seed-{seed}"));
-    let trained = place.join("trained").join(&row.id);
+    let trained = place.join(TRAINED).join(&row.id);
     let base = study.folder.join(&row.base);
     let training = match (study.recipe(row, seed)?, &row.data) {
         (Some(recipe), Some(data)) => {
@@ -224,7 +246,7 @@ fn make(
     let kernel_set = opened.model.kernel_set().to_owned();
     let headline = study.protocols.first().expect("a study has a protocol");
     let asks = study.protocols.iter().map(|protocol| (&study.exam, protocol, &*protocol.id));
-    let apart = study.vignettes.iter().map(|exam| (exam, headline, "vignettes"));
+    let apart = study.vignettes.iter().map(|exam| (exam, headline, VIGNETTES));
     let mut runs = Vec::new();
     for (place_in_record, (exam, protocol, name)) in asks.chain(apart).enumerate() {
         let out = place.join(&row.id).join(name);

@@ -1,0 +1,51 @@
+//! `reproduce` removes nothing that it did not make, and refuses names that would meet in one folder.
+
+use std::fs;
+
+use crate::{
+    mini_study::Place,
+    support::{medharness, transcript},
+};
+
+#[test]
+fn folders_of_somebody_else_are_refused_and_kept() {
+    let place = Place::new();
+    for name in ["seed-0", "seed-corpus"] {
+        fs::create_dir_all(place.path("runs").join(name)).unwrap();
+        fs::write(place.path("runs").join(name).join("notes.txt"), "mine").unwrap();
+    }
+    let text = transcript(medharness().args(place.arguments("out")));
+    assert!(text.starts_with("exit: 2\n") && text.contains("no study made it"), "{text}");
+    fs::remove_dir_all(place.path("runs/seed-0")).unwrap();
+    place.run("out", &["--only", "small-base"]);
+    fs::write(place.path("runs/program.sha256"), "0".repeat(64)).unwrap();
+    place.run("out", &["--only", "small-base"]);
+    let kept = fs::read_to_string(place.path("runs/seed-corpus/notes.txt")).unwrap();
+    assert_eq!(kept, "mine");
+}
+
+#[test]
+fn names_that_meet_in_one_folder_are_refused() {
+    let place = Place::new();
+    let definition = fs::read_to_string(place.path("study.toml")).unwrap();
+    fs::create_dir(place.path("other")).unwrap();
+    fs::copy(place.path("vignettes.jsonl"), place.path("other/exam.jsonl")).unwrap();
+    let changes = [
+        ("\"vignettes.jsonl\"", "\"other/exam.jsonl\"", "two exams are called `exam`"),
+        ("id = \"small-base\"", "id = \"trained\"", "row `trained`"),
+    ];
+    for (old, new, said) in changes {
+        assert!(definition.contains(old), "{old}");
+        place.write("study.toml", &definition.replacen(old, new, 1));
+        let text = transcript(medharness().args(place.arguments("out")));
+        assert!(text.starts_with("exit: 2\n") && text.contains(said), "{text}");
+    }
+    let taught = fs::read_to_string(place.path("taught.jsonl")).unwrap();
+    let first = taught.lines().next().unwrap();
+    place.write("study.toml", &definition);
+    place.write("taught.jsonl", &format!("{taught}\n{first}\n"));
+    let text = transcript(medharness().args(place.arguments("out")));
+    assert!(text.contains("item `q0` is there twice"), "{text}");
+    place.write("taught.jsonl", &format!("\n{taught}\n"));
+    place.run("out", &["--only", "small-base"]);
+}
