@@ -1,12 +1,12 @@
-"""Makes golden/corpus/sources.json and golden/corpus/rows.parquet.
+"""Makes golden/corpus/sources.json and golden/corpus/rows*.parquet.
 
 What an independent reading finds in two real dumps: ElementTree for the XML, html.parser for the
 posts' HTML, compared by a digest of the words of question and answer where a post holds paragraphs,
 emphasis, links and plain lists alone (a list with numbers, an image or a table has more than one
-reasonable text). No text of the dumps is written. The Parquet file holds three rows written for this
-project.
+reasonable text). No text of the dumps is written. The Parquet files hold three rows written for this
+project: in the packings of `datasets`, pandas and polars, and as bytes that are not marked as text.
 
-    /path/with/pyarrow/python golden/make/sources.py      # pyarrow for the Parquet file
+    /path/with/pyarrow/python golden/make/sources.py      # pyarrow for the Parquet files
     # real data from $MEDHARNESS_SHARED or ../shared/data
 """
 
@@ -90,7 +90,15 @@ rows = {
     "output": ["A lack of vitamin C.", "Ascorbic acid, 75–90 mg a day", None],
     "pages": [1, 2, 3],
 }
-pyarrow.parquet.write_table(pyarrow.table(rows), OUT / "rows.parquet", compression="snappy")
+table = pyarrow.table(rows)
+pyarrow.parquet.write_table(table, OUT / "rows.parquet", compression="snappy")
+for packing in ("gzip", "zstd"):
+    pyarrow.parquet.write_table(table, OUT / f"rows-{packing}.parquet", compression=packing)
+text = {"instruction", "input", "output"}
+plain = pyarrow.schema([(name, pyarrow.binary() if name in text else pyarrow.int64())
+                        for name in table.column_names])
+pyarrow.parquet.write_table(table.cast(plain), OUT / "rows-bytes.parquet", compression="snappy",
+                            store_schema=False)
 found = {"stack_exchange": stack_exchange(), "mediqa": mediqa()}
 (OUT / "sources.json").write_text(json.dumps(found, indent=1) + "\n")
 print({**found["stack_exchange"], "words": sum(w is not None for w in found["stack_exchange"]["words"].values())}, found["mediqa"])

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::sources::parquet;
@@ -19,18 +20,34 @@ pub struct Row {
     /// What it is asked about; empty where the source has none (missing or null).
     #[serde(default, deserialize_with = "null_is_empty")]
     pub input: String,
-    /// The answer to learn.
+    /// The answer to learn; empty where it is null. A row without the field is none.
+    #[serde(deserialize_with = "null_is_empty")]
     pub output: String,
-    /// Data set the row comes from, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Data set the row comes from, where known; a number becomes its digits.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "name")]
     pub source: Option<String>,
-    /// Name of the row within its source, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Name of the row within its source, where known; a number becomes its digits.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "name")]
     pub id: Option<String>,
+    /// Under which licence it may be used, where stated (`licence` or `license`).
+    #[serde(default, skip_serializing_if = "Option::is_none", alias = "license")]
+    pub licence: Option<String>,
 }
 
 fn null_is_empty<'de, D: Deserializer<'de>>(value: D) -> Result<String, D::Error> {
     Ok(Option::<String>::deserialize(value)?.unwrap_or_default())
+}
+
+fn name<'de, D: Deserializer<'de>>(value: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(value)? {
+        Value::Null => Ok(None),
+        Value::String(name) => Ok(Some(name)),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        other => {
+            let reason = format!("a name is text or a number, not `{other}`");
+            Err(serde::de::Error::custom(reason))
+        }
+    }
 }
 
 /// Why rows cannot be read.

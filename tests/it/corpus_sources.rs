@@ -7,9 +7,9 @@ use medharness::corpus::{
     sources::{Reject, SourceCounts, SourceError, SourceKind, SourceSettings, read_source},
 };
 
-type Found = Result<(SourceCounts, Vec<Row>), SourceError>;
+pub(crate) type Found = Result<(SourceCounts, Vec<Row>), SourceError>;
 
-fn read(kind: SourceKind, path: &Path) -> Found {
+pub(crate) fn read(kind: SourceKind, path: &Path) -> Found {
     let mut rows = Vec::new();
     let counts = read_source(kind, path, &SourceSettings::new("src"), &mut |row| rows.push(row))?;
     assert_eq!(counts.rows, rows.len());
@@ -17,7 +17,7 @@ fn read(kind: SourceKind, path: &Path) -> Found {
     Ok((counts, rows))
 }
 
-fn read_text(kind: SourceKind, name: &str, text: impl AsRef<[u8]>) -> Found {
+pub(crate) fn read_text(kind: SourceKind, name: &str, text: impl AsRef<[u8]>) -> Found {
     let folder = tempfile::tempdir().expect("a scratch folder");
     let path = folder.path().join(name);
     fs::write(&path, text).expect("written");
@@ -25,11 +25,11 @@ fn read_text(kind: SourceKind, name: &str, text: impl AsRef<[u8]>) -> Found {
 }
 
 /// Question and answer of each row.
-fn pairs(rows: &[Row]) -> Vec<(&str, &str)> {
+pub(crate) fn pairs(rows: &[Row]) -> Vec<(&str, &str)> {
     rows.iter().map(|row| (&*row.input, &*row.output)).collect()
 }
 
-fn rejected(counts: &SourceCounts) -> Vec<(Reject, usize)> {
+pub(crate) fn rejected(counts: &SourceCounts) -> Vec<(Reject, usize)> {
     counts.rejected.iter().map(|(reason, count)| (*reason, *count)).collect()
 }
 
@@ -315,8 +315,8 @@ fn rows_are_read_from_json_lines_and_parquet() {
             ("Which vitamin is it?", "Ascorbic acid, 75–90 mg a day"),
         ]
     );
-    assert_eq!(counts.rejected[&Reject::Malformed], 1);
-    assert!(read_rows(path).unwrap_err().to_string().contains("line 3: missing field `output`"));
+    assert_eq!(counts.rejected[&Reject::NoAnswer], 1);
+    assert_eq!(read_rows(path).unwrap()[2].output, "");
     let whole = fs::read(path).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.parquet");

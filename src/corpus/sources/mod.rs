@@ -20,9 +20,11 @@
 //!
 //! Source: arXiv 2304.08247, section 3.1; `DATA_DESCRIPTION.md` of kbressem/medAlpaca at 63448c5.
 
+mod cloze;
 mod flashcards;
 mod html;
 mod mediqa;
+mod nesting;
 pub(super) mod parquet;
 mod quotes;
 mod stack_exchange;
@@ -131,6 +133,10 @@ pub enum Reject {
     Malformed,
     /// It holds an image.
     Image,
+    /// Its gaps, or the braces in them, do not close as they open.
+    BrokenCloze,
+    /// Its elements are nested deeper than a page needs.
+    TooDeep,
     /// There is no question.
     NoQuestion,
     /// There is no answer.
@@ -167,6 +173,8 @@ impl Reject {
         match self {
             Self::Malformed => "malformed",
             Self::Image => "with an image",
+            Self::BrokenCloze => "clozes that do not close",
+            Self::TooDeep => "nested too deep",
             Self::NoQuestion => "without a question",
             Self::NoAnswer => "without an answer",
             Self::LowScore => "scored too low",
@@ -352,6 +360,7 @@ impl Sink<'_> {
             output: answer.to_owned(),
             source: Some(self.source.to_owned()),
             id: Some(id.into()),
+            licence: None,
         });
     }
 

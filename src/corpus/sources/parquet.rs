@@ -64,30 +64,53 @@ fn fenced<T>(call: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, Parque
     result.unwrap_or_else(|_| Err(ParquetError::General("the file is damaged".to_owned())))
 }
 
+/// Columns that are read.
+const COLUMNS: [&str; 7] = ["instruction", "input", "output", "source", "id", "licence", "license"];
+
 fn row(columns: Vec<(String, Field)>) -> Result<Row, String> {
     let mut row = Row::default();
     let mut has_output = false;
     for (name, value) in columns {
+        if !COLUMNS.contains(&&*name) {
+            continue;
+        }
         let text = match value {
-            Field::Str(text) => Some(text),
             Field::Null => None,
-            _ if !matches!(&*name, "instruction" | "input" | "output" | "source" | "id") => {
-                continue;
+            Field::Str(text) => Some(text),
+            // Text that its writer did not mark as text.
+            Field::Bytes(bytes) => {
+                let text = String::from_utf8(bytes.data().to_vec());
+                Some(text.map_err(|_| format!("column `{name}` is not UTF-8"))?)
             }
-            other if name == "id" => Some(other.to_string()),
+            number if matches!(&*name, "source" | "id") && is_number(&number) => {
+                Some(number.to_string())
+            }
             _ => return Err(format!("column `{name}` is no text")),
         };
         match name.as_str() {
             "instruction" => row.instruction = text.unwrap_or_default(),
             "input" => row.input = text.unwrap_or_default(),
-            "output" => {
-                has_output = text.is_some();
-                row.output = text.unwrap_or_default();
-            }
+            "output" => (has_output, row.output) = (true, text.unwrap_or_default()),
             "source" => row.source = text,
             "id" => row.id = text,
-            _ => {}
+            _ => row.licence = text,
         }
     }
     if has_output { Ok(row) } else { Err("missing field `output`".into()) }
+}
+
+fn is_number(field: &Field) -> bool {
+    matches!(
+        field,
+        Field::Byte(_)
+            | Field::Short(_)
+            | Field::Int(_)
+            | Field::Long(_)
+            | Field::UByte(_)
+            | Field::UShort(_)
+            | Field::UInt(_)
+            | Field::ULong(_)
+            | Field::Float(_)
+            | Field::Double(_)
+    )
 }

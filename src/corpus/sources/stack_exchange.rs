@@ -6,7 +6,8 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{
-    Reject, Sink, SourceError, html,
+    Reject, Sink, SourceError,
+    html::{self, TooDeep},
     xml::{Part, Xml},
 };
 
@@ -15,14 +16,14 @@ const ANSWER: &str = "2";
 
 /// A question, and how many answers are still to come.
 struct Question {
-    text: Option<String>,
+    text: Option<Result<String, TooDeep>>,
     waiting: usize,
 }
 
 /// Reads answers with at least `min_votes`, each with its question: title, blank line, body.
 pub(super) fn read(path: &Path, min_votes: i64, sink: &mut Sink<'_>) -> Result<(), SourceError> {
     let mut questions = wanted(path, min_votes)?;
-    let mut early: Vec<(String, String, String)> = Vec::new();
+    let mut early: Vec<(String, String, Result<String, TooDeep>)> = Vec::new();
     let names = ["Id", "PostTypeId", "ParentId", "Score", "Title", "Body"];
     let mut xml = Xml::open(path, &names)?;
     while let Some(part) = xml.next()? {
@@ -36,8 +37,8 @@ pub(super) fn read(path: &Path, min_votes: i64, sink: &mut Sink<'_>) -> Result<(
         match get("PostTypeId") {
             QUESTION => {
                 if let Some(question) = questions.get_mut(get("Id")) {
-                    let text = format!("{}\n\n{}", get("Title"), html::text(get("Body")));
-                    question.text = Some(text);
+                    let body = html::text(get("Body"));
+                    question.text = Some(body.map(|body| format!("{}\n\n{body}", get("Title"))));
                 }
             }
             ANSWER => {
@@ -50,18 +51,19 @@ pub(super) fn read(path: &Path, min_votes: i64, sink: &mut Sink<'_>) -> Result<(
                     continue;
                 }
                 let (id, parent) = (get("Id"), get("ParentId"));
+                let answer = html::text(get("Body"));
                 if questions.get(parent).is_some_and(|question| question.text.is_some()) {
-                    join(&mut questions, parent, id, &html::text(get("Body")), sink);
+                    join(&mut questions, parent, id, answer, sink);
                 } else {
                     // Merged questions can be younger than their answers.
-                    early.push((id.to_owned(), parent.to_owned(), html::text(get("Body"))));
+                    early.push((id.to_owned(), parent.to_owned(), answer));
                 }
             }
             _ => sink.reject(Reject::OtherPost),
         }
     }
     for (id, parent, answer) in early {
-        join(&mut questions, &parent, &id, &answer, sink);
+        join(&mut questions, &parent, &id, answer, sink);
     }
     Ok(())
 }
@@ -71,14 +73,17 @@ fn join(
     questions: &mut HashMap<String, Question>,
     parent: &str,
     id: &str,
-    answer: &str,
+    answer: Result<String, TooDeep>,
     sink: &mut Sink<'_>,
 ) {
     let question = questions.get_mut(parent);
     let Some((question, text)) = question.and_then(|q| Some((q.text.clone()?, q))) else {
         return sink.reject(Reject::Orphan);
     };
-    sink.row(id, &question, answer);
+    match question.and_then(|question| Ok((question, answer?))) {
+        Ok((question, answer)) => sink.row(id, &question, &answer),
+        Err(TooDeep) => sink.reject(Reject::TooDeep),
+    }
     text.waiting = text.waiting.saturating_sub(1);
     if text.waiting == 0 {
         questions.remove(parent);

@@ -7,7 +7,9 @@
 use std::{fs, io::Read, path::Path};
 
 use super::{
-    MIN_SECTION_WORDS, Reject, Sink, SourceError, html, wikitext,
+    MIN_SECTION_WORDS, Reject, Sink, SourceError,
+    html::{self, TooDeep},
+    nesting, wikitext,
     xml::{Part, Xml},
 };
 
@@ -44,13 +46,20 @@ const QUESTION_WORDS: [&str; 18] = [
     "do", "does", "should", "will", "could", "may",
 ];
 
-/// Reads the sections of `path`: HTML if it begins so, else MediaWiki XML.
+/// Bytes in which the first element is looked for.
+const START: u64 = 1 << 16;
+
+/// Reads the sections of `path`: HTML if its first element is one of HTML, or it is named so; else
+/// MediaWiki XML.
 pub(super) fn read(path: &Path, rule: Rule, sink: &mut Sink<'_>) -> Result<(), SourceError> {
     let io = |source| SourceError::Io { path: path.to_owned(), source };
     let mut start = Vec::new();
-    fs::File::open(path).map_err(io)?.take(512).read_to_end(&mut start).map_err(io)?;
-    let start = String::from_utf8_lossy(&start).to_lowercase();
-    if start.contains("<!doctype html") || start.contains("<html") {
+    fs::File::open(path).map_err(io)?.take(START).read_to_end(&mut start).map_err(io)?;
+    let first = first_element(&String::from_utf8_lossy(&start));
+    let is_named_so = path.extension().is_some_and(|end| {
+        ["html", "htm", "xhtml"].iter().any(|html| end.eq_ignore_ascii_case(html))
+    });
+    if is_named_so || first.as_deref().is_some_and(nesting::is_html) {
         let page = fs::read(path).map_err(io)?;
         return page_of_html(path, &String::from_utf8_lossy(&page), rule, sink);
     }
@@ -104,7 +113,30 @@ impl Page {
             return sink.reject(Reject::Redirect);
         }
         for (heading, text) in wikitext::sections(&self.text) {
-            section(self.title.trim(), &heading, &text, rule, sink);
+            match text {
+                Ok(text) => section(self.title.trim(), &heading, &text, rule, sink),
+                Err(TooDeep) => sink.reject(Reject::TooDeep),
+            }
+        }
+    }
+}
+
+/// The name of the first element behind comments, declarations and document types; `html` for the
+/// type that says so.
+fn first_element(start: &str) -> Option<String> {
+    let mut rest = start;
+    loop {
+        rest = &rest[rest.find('<')? + 1..];
+        if rest.starts_with("!--") {
+            rest = &rest[rest.find("-->")? + 3..];
+            continue;
+        }
+        if rest.get(..13).is_some_and(|kind| kind.eq_ignore_ascii_case("!doctype html")) {
+            return Some("html".to_owned());
+        }
+        let name: String = rest.chars().take_while(char::is_ascii_alphanumeric).collect();
+        if !name.is_empty() {
+            return Some(name);
         }
     }
 }
@@ -137,7 +169,10 @@ fn page_of_html(
     rule: Rule,
     sink: &mut Sink<'_>,
 ) -> Result<(), SourceError> {
-    let text = html::text(page);
+    let Ok(text) = html::text(page) else {
+        sink.reject(Reject::TooDeep);
+        return Ok(());
+    };
     let mut title = path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
     let (mut heading, mut body) = (String::new(), String::new());
     let mut close = |title: &str, heading: &str, body: &mut String| {
