@@ -119,16 +119,88 @@ fn what_is_missing_or_short_is_listed_with_where_to_get_it() {
 fn a_source_that_cannot_be_read_leaves_what_was_there() {
     let (folder, recipe) = workplace();
     let (rows, _) = built(&recipe, folder.path(), "out", 1);
-    fs::write(folder.path().join("raw/chat/b.jsonl"), "").unwrap();
+    fs::write(folder.path().join("raw/chat/b.jsonl"), "[{\"output\": \"a\"}").unwrap();
     let mut command = medharness();
     command.args(["corpus", "build"]).arg(&recipe).arg("--raw").arg(folder.path().join("raw"));
     let output = command.arg("--out").arg(folder.path().join("out")).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(message.contains("source `chat`") && message.contains("holds no row"), "{message}");
+    assert!(message.contains("source `chat`") && message.contains("b.jsonl`, line 1"), "{message}");
     assert_eq!(read_rows(&folder.path().join("out/meadow.jsonl")).unwrap(), rows);
     let left: Vec<_> = fs::read_dir(folder.path().join("out")).unwrap().collect();
     assert_eq!(left.len(), 2, "no scratch file stays");
+}
+
+/// One empty file among many ended the whole build; a file of rejects alone made a source complete.
+#[test]
+fn a_file_without_a_record_is_listed_and_its_source_short() {
+    let (folder, recipe) = workplace();
+    let chat = folder.path().join("raw/chat");
+    let command = || {
+        let mut command = medharness();
+        command.args(["corpus", "build"]).arg(&recipe).arg("--raw").arg(folder.path().join("raw"));
+        command.arg("--out").arg(folder.path().join("out")).output().unwrap()
+    };
+    for nothing in ["", "\u{feff}\n \n", "[]"] {
+        fs::write(chat.join("c.jsonl"), nothing).unwrap();
+        let output = command();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{nothing:?}");
+        assert!(text.contains("chat: chat/c.jsonl") && text.contains("short"), "{text}");
+        assert_eq!(read_rows(&folder.path().join("out/meadow.jsonl")).unwrap().len(), 22);
+    }
+    fs::remove_file(chat.join("c.jsonl")).unwrap();
+    fs::write(folder.path().join("raw/cards.txt"), "Only a front\n").unwrap();
+    let output = command();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("short") && text.contains("cards: 1 without an answer"), "{text}");
+}
+
+/// Every file counted its rows from 1, CORD-19 has papers twice, and a page two headings alike.
+#[test]
+fn names_of_rows_are_unique_within_a_source_and_do_not_depend_on_the_seed() {
+    let (folder, recipe) = workplace();
+    let raw = folder.path().join("raw");
+    fs::write(raw.join("cord.csv"), "cord_uid,title,abstract\nu,A,a\nu,B,b\nv,C,c\n").unwrap();
+    let long = "It comes of crystals of uric acid in a joint, mostly of the big toe.";
+    let section = format!("<h2>Care</h2><p>{long}</p>");
+    for name in ["a.html", "b.html"] {
+        fs::write(raw.join(name), format!("<h1>Gout</h1>{section}{section}")).unwrap();
+    }
+    let source = |name: &str, reader: &str, files: &str| {
+        format!(
+            "[[source]]\nname = \"{name}\"\nreader = \"{reader}\"\nfiles = [{files}]\nget = \"\"\n"
+        )
+    };
+    let more = source("papers", "cord-19", "\"cord.csv\"")
+        + &source("pages", "wikidoc-textbook", "\"a.html\", \"b.html\"");
+    fs::write(&recipe, format!("{RECIPE}\n{more}")).unwrap();
+    let (first, _) = built(&recipe, folder.path(), "one", 1);
+    let (second, _) = built(&recipe, folder.path(), "two", 2);
+    let mut names = std::collections::HashMap::new();
+    for row in &first {
+        let name = (row.source.clone().unwrap(), row.id.clone().unwrap());
+        assert!(names.insert(name, row).is_none(), "{row:?}");
+    }
+    let shared = second.iter().filter_map(|row| {
+        let name = (row.source.clone().unwrap(), row.id.clone().unwrap());
+        names.get(&name).map(|other| (*other, row))
+    });
+    let shared: Vec<_> = shared.collect();
+    assert!(shared.len() > 9 && shared.iter().all(|(one, other)| one == other));
+    let of = |source: &str| -> Vec<&str> {
+        let rows = first.iter().filter(|row| row.source.as_deref() == Some(source));
+        rows.map(|row| row.id.as_deref().unwrap()).collect()
+    };
+    assert_eq!(of("papers"), ["u", "u~2", "v"]);
+    let pages =
+        ["a.html#Gout#Care", "a.html#Gout#Care~2", "b.html#Gout#Care", "b.html#Gout#Care~2"];
+    assert_eq!(of("pages"), pages);
+    assert!(
+        of("chat").iter().all(|id| id.starts_with("chat/a.jsonl#") || id.starts_with("chat/b."))
+    );
+    assert_eq!(of("cards"), ["1", "2"]);
 }
 
 #[test]
@@ -252,9 +324,8 @@ fn an_endpoint_that_refuses_ends_the_build_and_one_that_stumbles_is_asked_again(
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(count.load(Ordering::SeqCst), 1);
     assert!(!String::from_utf8_lossy(&output.stderr).contains("sk-test"));
-    let (url, count) = server(|_| (200, "{\"no\": 1}".into()));
-    assert_eq!(rephrase(folder.path(), &recipe, &url).status.code(), Some(3));
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(message.contains("` refuses: ") && message.contains("--rephrase-key-env"), "{message}");
     let stumble = AtomicUsize::new(0);
     let (url, count) = server(move |_| match stumble.fetch_add(1, Ordering::SeqCst) {
         0 => (503, "busy".into()),
@@ -262,4 +333,51 @@ fn an_endpoint_that_refuses_ends_the_build_and_one_that_stumbles_is_asked_again(
     });
     assert_eq!(rephrase(folder.path(), &recipe, &url).status.code(), Some(0));
     assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+/// Such a reply was kept before it was looked at, and every later build ended there.
+#[test]
+fn a_reply_that_is_no_completion_is_asked_for_again_and_never_kept() {
+    let (folder, recipe) = workplace();
+    for wrong in ["{\"error\": {\"message\": \"overloaded\"}}", "not JSON", "{\"choices\": []}"] {
+        let (url, count) = server(move |_| (200, wrong.into()));
+        let output = rephrase(folder.path(), &recipe, &url);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert_eq!(count.load(Ordering::SeqCst), 3, "{wrong}");
+        assert!(message.contains(wrong) && message.contains("asks again"), "{message}");
+        assert!(!folder.path().join("out/rephrased").exists());
+    }
+    // What an earlier version kept is no obstacle; the endpoint is well again after one stumble.
+    let first = AtomicUsize::new(0);
+    let (url, _) = server(move |_| match first.fetch_add(1, Ordering::SeqCst) {
+        0 => (200, "{\"error\": {}}".into()),
+        _ => (200, completion("```json\n{\"question\": \"q\", \"answer\": \"a\"}\n```")),
+    });
+    assert_eq!(rephrase(folder.path(), &recipe, &url).status.code(), Some(0));
+    let kept = folder.path().join("out/rephrased");
+    for entry in fs::read_dir(&kept).unwrap() {
+        fs::write(entry.unwrap().path(), "{\"error\": {}}").unwrap();
+    }
+    assert_eq!(rephrase(folder.path(), &recipe, &url).status.code(), Some(0));
+    let rows = read_rows(&folder.path().join("out/meadow.jsonl")).unwrap();
+    assert_eq!((&*rows[21].input, &*rows[21].output), ("q", "a"), "one fence is taken off");
+}
+
+/// `content: null` is how some endpoints refuse: it ended every build.
+#[test]
+fn a_completion_without_text_loses_its_row_alone() {
+    let (folder, recipe) = workplace();
+    let (url, count) = server(|request| {
+        let given = request["messages"][1]["content"].as_str().expect("text");
+        match given.contains("Front") {
+            true => (200, completion("{\"question\": \"q\", \"answer\": \"a\"}")),
+            false => (200, "{\"choices\": [{\"message\": {\"content\": null}}]}".into()),
+        }
+    });
+    let output = rephrase(folder.path(), &recipe, &url);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("cards: 1 not rephrased"));
+    rephrase(folder.path(), &recipe, &url);
+    assert_eq!(count.load(Ordering::SeqCst), 3, "it is asked for again");
 }

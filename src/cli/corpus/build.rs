@@ -5,10 +5,7 @@ use std::path::PathBuf;
 use super::{CommandError, Context};
 use crate::{
     cli::{Format, note::note, page::Page},
-    corpus::{
-        build::{self, BuildError, Built, BuiltSource, Endpoint, FILES, Meadow},
-        sources::SourceError,
-    },
+    corpus::build::{self, BuildError, Built, BuiltSource, Endpoint, FILES, Meadow, RephraseError},
     stats::Seed,
 };
 
@@ -100,11 +97,18 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
 
 fn failed(error: BuildError) -> CommandError {
     match &error {
-        BuildError::Source { source: SourceError::Nothing { .. }, .. } => {
-            CommandError::input(error).with_hint("the recipe's reader does not fit the file")
+        BuildError::Rephrase { source: RephraseError::Refused { .. }, .. } => {
+            CommandError::internal(error).with_hint(
+                "check the address, the model's name and the key in the variable that \
+                 --rephrase-key-env names; replies so far are kept",
+            )
+        }
+        BuildError::Rephrase { source: RephraseError::Cache { .. }, .. } => {
+            CommandError::internal(error)
+                .with_hint("make the folder of replies writable, or name another: --rephrase-cache")
         }
         BuildError::Rephrase { .. } => CommandError::internal(error)
-            .with_hint("replies so far are kept; the same command continues"),
+            .with_hint("replies so far are kept, and this one is not: the same command asks again"),
         _ => CommandError::input(error),
     }
 }
@@ -142,6 +146,14 @@ fn page(built: &Built, markdown: bool) -> String {
             let files: Vec<String> =
                 source.missing.iter().map(|path| path.display().to_string()).collect();
             format!("{}: {} from {}", source.name, files.join(", "), source.get)
+        }));
+    }
+    let empty: Vec<&BuiltSource> =
+        built.sources.iter().filter(|source| !source.empty.is_empty()).collect();
+    if !empty.is_empty() {
+        page.heading(2, "Files without a record for their reader");
+        page.list(empty.iter().flat_map(|source| {
+            source.empty.iter().map(|path| format!("{}: {}", source.name, path.display()))
         }));
     }
     page.finish()

@@ -20,8 +20,8 @@ enum Command {
     /// Make training rows from raw sources: flashcards, Stack Exchange, WikiDoc and the others
     ///
     /// A recipe names sources, files and how many rows to take; without one it is the paper's mix.
-    /// What gives no row is counted by reason. Missing sources are listed with where to get them,
-    /// and the exit code is 1. The same files and seed give the same bytes.
+    /// What gives no row is counted by reason. Missing sources are listed with where to get them, files
+    /// without a record too, and the exit code is 1. The same files and seed give the same bytes.
     Build(build::Args),
     /// Look for what nobody wants to learn from: duplicates, damage, leaks, identifiers, cuts
     ///

@@ -4,8 +4,9 @@
 //! order, and a record of how it came about. Which rows of a source are taken depends on the seed,
 //! the source's name and the row's place in it, so the same files give the same bytes. A source
 //! that must be sampled is read twice, and memory never holds more than the numbers of the rows to
-//! take.
+//! take and a digest of each row's name: names are unique within a source.
 
+mod ids;
 mod recipe;
 mod rephrase;
 mod sample;
@@ -27,6 +28,7 @@ use super::{
     sources::{SourceCounts, SourceError, SourceKind, SourceSettings, read_source},
 };
 use crate::stats::Seed;
+use ids::Ids;
 use sample::Sample;
 
 /// The files that [`build`] makes: the rows, then the record.
@@ -64,6 +66,8 @@ pub struct BuiltSource {
     pub files: Vec<BuiltFile>,
     /// Files of the recipe that are not there; then nothing of the source was read.
     pub missing: Vec<PathBuf>,
+    /// Files that hold no record for its reader; then the source is short.
+    pub empty: Vec<PathBuf>,
     /// Where to get it.
     pub get: String,
     /// What was in the files.
@@ -90,9 +94,10 @@ pub struct BuiltFile {
 }
 
 impl BuiltSource {
-    /// Returns whether its rows are what the recipe asks for.
+    /// Returns whether its rows are what the recipe asks for: every file there with a record, and as
+    /// many rows as are to be taken, or any.
     pub fn is_complete(&self) -> bool {
-        self.missing.is_empty() && self.take.is_none_or(|take| self.taken >= take)
+        self.missing.is_empty() && self.empty.is_empty() && self.taken >= self.take.unwrap_or(1)
     }
 }
 
@@ -127,7 +132,8 @@ pub enum BuildError {
 }
 
 /// Builds `meadow` from the files under `raw` into the folder `out`. Sources whose files are not
-/// there are listed in the result and left out; `begin` is told the name of each source.
+/// there are listed in the result and left out, as are files without a record; `begin` is told the
+/// name of each source.
 ///
 /// Both files appear whole or not at all.
 ///
@@ -205,6 +211,7 @@ fn one(
         reader: source.reader,
         files: Vec::new(),
         missing: Vec::new(),
+        empty: Vec::new(),
         get: source.get.clone(),
         counts: SourceCounts::default(),
         take: source.take,
@@ -232,15 +239,28 @@ fn one(
         instruction: source.instruction.clone(),
         min_score: source.min_score,
     };
-    let read = |found: &mut dyn FnMut(Row)| -> Result<SourceCounts, BuildError> {
-        let mut counts = SourceCounts::default();
+    // Whether the recipe can mean several, not whether several are there: names stay when one is added.
+    let is_pattern = |name: &PathBuf| name.to_string_lossy().contains('*');
+    let has_several_files = source.files.len() > 1 || source.files.iter().any(is_pattern);
+    let read = |found: &mut dyn FnMut(Row)| -> Result<(SourceCounts, Vec<PathBuf>), BuildError> {
+        let (mut counts, mut empty) = (SourceCounts::default(), Vec::new());
+        let mut ids = Ids::new(has_several_files);
         for path in &paths {
-            let name = source.name.clone();
-            let of_file = read_source(source.reader, path, &settings, found)
-                .map_err(|source| BuildError::Source { name, source })?;
-            counts.add(of_file);
+            let name = path.strip_prefix(raw).unwrap_or(path);
+            let mut named = |row: Row| {
+                let id = ids.name(name, row.id.as_deref().unwrap_or_default());
+                let licence = row.licence.clone().or_else(|| source.licence.clone());
+                found(Row { id: Some(id), licence, ..row });
+            };
+            match read_source(source.reader, path, &settings, &mut named) {
+                Ok(of_file) => counts.add(of_file),
+                Err(SourceError::Nothing { .. }) => empty.push(name.to_owned()),
+                Err(error) => {
+                    return Err(BuildError::Source { name: source.name.clone(), source: error });
+                }
+            }
         }
-        Ok(counts)
+        Ok((counts, empty))
     };
     let sample = match source.take {
         None => None,
@@ -252,7 +272,8 @@ fn one(
     };
     let endpoint = endpoint.filter(|_| source.rephrase);
     let (mut number, mut failed) = (0, None);
-    built.counts = read(&mut |row| {
+    let (mut taken, mut not_rephrased) = (0, 0);
+    (built.counts, built.empty) = read(&mut |row| {
         number += 1;
         let is_taken = sample.as_ref().is_none_or(|sample| sample.binary_search(&number).is_ok());
         if !is_taken || failed.is_some() {
@@ -261,7 +282,7 @@ fn one(
         let row = match endpoint.map(|endpoint| endpoint.rephrase(source.reader, &row)) {
             None => row,
             Some(Ok(Some(row))) => row,
-            Some(Ok(None)) => return built.not_rephrased += 1,
+            Some(Ok(None)) => return not_rephrased += 1,
             Some(Err(source_error)) => {
                 let name = source.name.clone();
                 failed = Some(BuildError::Rephrase { name, source: source_error });
@@ -269,10 +290,11 @@ fn one(
             }
         };
         match output.write(&row) {
-            Ok(()) => built.taken += 1,
+            Ok(()) => taken += 1,
             Err(source) => failed = Some(BuildError::Io { path: FILES[0].into(), source }),
         }
     })?;
+    (built.taken, built.not_rephrased) = (taken, not_rephrased);
     match failed {
         Some(error) => Err(error),
         None => Ok(built),

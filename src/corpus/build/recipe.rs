@@ -10,6 +10,7 @@
 //! take = 10000                     # at most; all without it
 //! printed = 67704                  # rows that the paper states for the source
 //! rephrase = true                  # by a model, where one is named
+//! licence = "CC-BY-SA-4.0"         # written into rows that state none
 //! get = "https://…"                # where the files come from
 //! ```
 
@@ -66,6 +67,9 @@ pub struct MeadowSource {
     /// Whether the paper had a model rephrase it; done only where one is named.
     #[serde(default)]
     pub rephrase: bool,
+    /// Licence of the source, written into rows that state none.
+    #[serde(default)]
+    pub licence: Option<String>,
     /// Where to get the files.
     pub get: String,
 }

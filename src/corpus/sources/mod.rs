@@ -36,7 +36,8 @@ mod xml;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs::File,
+    io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -293,6 +294,12 @@ pub fn read_source(
     let counts = SourceCounts::default();
     let mut sink = Sink { source: &settings.source, instruction, counts, found };
     let sink_ref = &mut sink;
+    let is_blank =
+        is_blank(path).map_err(|source| SourceError::Io { path: path.to_owned(), source })?;
+    if is_blank {
+        // Before a reader misses a heading, or the first element.
+        return Err(SourceError::Nothing { path: path.to_owned() });
+    }
     match kind {
         SourceKind::Flashcards => flashcards::read(path, sink_ref),
         SourceKind::StackExchange => {
@@ -332,8 +339,30 @@ fn rows(path: &Path, settings: &SourceSettings, sink: &mut Sink<'_>) -> Result<(
         row.source.get_or_insert_with(|| settings.source.clone());
         row.id.get_or_insert_with(|| number.to_string());
         sink.whole(row);
-    })?;
-    Ok(())
+    })
+    .map(drop)
+    .or_else(|error| match error {
+        // The caller's to say, as of any other reader.
+        RowError::Empty { .. } => Ok(()),
+        error => Err(error.into()),
+    })
+}
+
+/// Whether a file holds nothing but white space.
+fn is_blank(path: &Path) -> io::Result<bool> {
+    let mut file = BufReader::new(File::open(path)?);
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        let bytes_read = bytes.len();
+        let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        if !text.trim_ascii().is_empty() {
+            return Ok(false);
+        }
+        file.consume(bytes_read);
+    }
 }
 
 /// Takes what a reader makes of its records.
