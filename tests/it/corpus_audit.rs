@@ -16,7 +16,8 @@ use crate::support::medharness;
 
 fn row(input: &str, output: &str) -> Row {
     let instruction = "Answer this question truthfully".into();
-    Row { instruction, input: input.into(), output: output.into(), ..Row::default() }
+    let licence = Some("CC0-1.0".into());
+    Row { instruction, input: input.into(), output: output.into(), licence, ..Row::default() }
 }
 
 fn audit(rows: &[Row]) -> Audit {
@@ -159,7 +160,7 @@ fn damaged_files_are_counted_not_refused() {
     fs::write(&path, "[{\"output\": \"a\"}, 3, {\"output\": null}]").unwrap();
     let mut readable = Vec::new();
     each_row(&path, |_, row| readable.push(row.is_ok())).unwrap();
-    assert_eq!(readable, [true, false, false]);
+    assert_eq!(readable, [true, false, true]);
 }
 
 #[test]
@@ -233,6 +234,102 @@ fn verdicts_become_rates_with_their_intervals() {
 fn identifiers_are_found_and_medicine_is_none() {
     assert_eq!(identifiers("BP 120/80, 45-year-old, 3/4 of patients, 1.5.2 mg, T4 12.3"), []);
     assert_eq!(identifiers("call (212) 555-0143 or write to a.b@example.org").len(), 2);
+}
+
+/// It said "Audit of 0 training rows" and ended well.
+#[test]
+fn an_audit_of_no_row_at_all_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.jsonl");
+    fs::write(&path, "{\"question\": \"a\"}\n{\"question\": \"b\"}\n").unwrap();
+    let output = medharness().args(["corpus", "audit"]).arg(&path).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("none of 2 rows can be read"), "{message}");
+    assert!(message.contains("row 1: missing field `output`"), "{message}");
+    assert!(message.contains("hint: "), "{message}");
+}
+
+/// Three digits alone are an identifier where few people share them (45 CFR 164.514(b)(2)(i)(B)).
+#[test]
+fn three_digits_of_a_zip_code_count_where_few_people_live() {
+    use medharness::corpus::audit::IdentifierClass::Place;
+    for text in ["ZIP 821** (WY)", "zip code 036.", "zip3: 893", "ZIP codes starting with 059xx"] {
+        assert_eq!(identifiers(text), [Place], "{text}");
+    }
+    for text in ["ZIP 606** (IL)", "zip code area 100", "821 patients", "zip file 8210"] {
+        assert_eq!(identifiers(text), [], "{text}");
+    }
+}
+
+/// Nothing said which rows nobody may use (clinical.md 1.6, "licence field missing").
+#[test]
+fn rows_without_a_licence_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let licences =
+        ["\"licence\": \"CC0-1.0\"", "\"license\": \"MIT\"", "\"licence\": \" \"", "\"x\": 1"];
+    let lines = licences.map(|licence| format!("{{\"output\": \"a\", {licence}}}\n"));
+    fs::write(&path, lines.concat()).unwrap();
+    assert_eq!(found(&audit(&read_rows(&path).unwrap()))[&Check::NoLicence], [3, 4]);
+}
+
+/// At a similarity of 0.5 one pair in twenty was found, and nothing said so.
+#[test]
+fn the_report_says_how_surely_near_duplicates_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    fs::write(&path, "{\"output\": \"a\"}\n").unwrap();
+    for format in ["text", "html"] {
+        let mut command = medharness();
+        command.args(["corpus", "audit", "--near", "0.5", "--format", format]).arg(&path);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        assert!(text.contains("compared with probability 5.3 %"), "{text}");
+    }
+    // clinical.md 1.5: 56, 77, 92, 98.8 and 99.96 %.
+    let table = [(0.7, 0.56), (0.75, 0.77), (0.8, 0.92), (0.85, 0.988), (0.9, 0.9996)];
+    for (near, expected) in table {
+        let found = medharness::corpus::audit::found_with(near);
+        assert!((found - expected).abs() < 0.005, "{near}: {found}");
+    }
+}
+
+/// Llama-3 and Qwen end with other tokens than `</s>`: rows were counted as if they had no end.
+#[test]
+fn the_end_token_is_the_tokenizers_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let vocabulary = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
+        "added_tokens": [{"id": 2, "content": "<|end_of_text|>", "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false, "special": true}],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": true},
+        "post_processor": null,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
+            "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null,
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
+            "byte_fallback": false, "vocab": {"a": 0, "b": 1}, "merges": []},
+    });
+    fs::write(folder.path().join("tokenizer.json"), vocabulary.to_string()).unwrap();
+    let rows = folder.path().join("rows.jsonl");
+    fs::write(&rows, "{\"output\": \"abba\"}\n").unwrap();
+    let audit = || {
+        let mut command = medharness();
+        command.args(["corpus", "audit", "--format", "json", "--tokenizer"]).arg(folder.path());
+        command.arg(&rows).output().unwrap()
+    };
+    let output = audit();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(
+        message.contains("no end token") && message.contains("tokenizer_config.json"),
+        "{message}"
+    );
+    let config = "{\"eos_token\": \"<|end_of_text|>\"}";
+    fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    let json: Value = serde_json::from_slice(&audit().stdout).unwrap();
+    assert_eq!(json["audit"]["settings"]["encoding"]["eos"], 2);
 }
 
 #[derive(serde::Deserialize)]

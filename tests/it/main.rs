@@ -24,6 +24,7 @@ mod corpus_build;
 mod corpus_cards;
 mod corpus_pages;
 mod corpus_rows;
+mod corpus_sheet;
 mod corpus_sources;
 mod diverge;
 mod eval;

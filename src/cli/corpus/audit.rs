@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::Serialize;
@@ -25,8 +25,8 @@ use crate::{
 /// Arguments of `corpus audit`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Training rows: JSON, JSON lines or Parquet of {instruction, input, output}, source and id where
-    /// known
+    /// Training rows: JSON, JSON lines or Parquet of {instruction, input, output}; source, id and
+    /// licence where known
     #[arg(value_name = "FILE", required_unless_present = "judged")]
     data: Vec<PathBuf>,
     /// Count tokens with this tokenizer.json, tokenizer.model, or model folder
@@ -42,10 +42,12 @@ pub(super) struct Args {
     /// Prompt format of the recipe
     #[arg(long, value_enum, default_value = "medalpaca", requires = "tokenizer")]
     template: TemplateName,
-    /// Share of equal MinHash minima from which a row is a near duplicate
+    /// Share of equal MinHash minima from which a row is a near duplicate; the report says how many
+    /// such rows are found, 92 % at 0.8 and 5 % at 0.5
     #[arg(long, value_name = "SHARE", default_value_t = AuditSettings::default().near)]
     near: f64,
-    /// Write a sample of each source to this CSV file, for people to judge
+    /// Write a sample of each source to this CSV file, for people to judge; a file that is there is
+    /// not written over
     #[arg(long, value_name = "FILE", requires = "data")]
     sheet: Option<PathBuf>,
     /// Rows of each source on the sheet; 385 give 5 points at 95 %
@@ -54,7 +56,8 @@ pub(super) struct Args {
     /// Seed of the sample
     #[arg(long, value_name = "N", default_value_t = 0, requires = "sheet")]
     seed: u64,
-    /// Read a sheet with verdicts (`ok` or `error` in the columns verdict and second_verdict)
+    /// Read a sheet with verdicts: `ok` or `error` in the columns verdict and second_verdict, and in
+    /// settled_verdict where the two differed
     #[arg(long, value_name = "FILE")]
     judged: Option<PathBuf>,
     /// Form of the result
@@ -141,7 +144,7 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
             max_length: args.max_length,
             // MedAlpaca's handler adds no BOS and closes with EOS.
             bos: None,
-            eos: tokenizer.id("</s>"),
+            eos: Some(end_token(tokenizer)?),
             train_on_inputs: false,
         }),
     });
@@ -152,6 +155,9 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
     };
     let settings = AuditSettings { near: args.near, encoding };
     let mut auditor = Auditor::new(settings, Some(&tokenise));
+    if let Some(path) = args.sheet.as_ref().filter(|path| path.exists()) {
+        return Err(is_there(path));
+    }
     let mut sheet =
         args.sheet.as_ref().map(|path| (path, Sheet::new(args.per_source, Seed(args.seed))));
     for path in &args.data {
@@ -167,15 +173,49 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
         })
         .map_err(unreadable)?;
     }
+    let audit = auditor.finish();
+    if let (0, Some((place, reason))) = (audit.rows, audit.unreadable.first()) {
+        let rows = audit.unreadable_rows;
+        let text = format!("none of {rows} rows can be read, {place}: {reason}");
+        return Err(CommandError::input(text).with_hint(
+            "a row is {\"instruction\": …, \"input\": …, \"output\": …}, output at least",
+        ));
+    }
     if let Some((path, sheet)) = sheet {
-        let cannot = |error: &dyn std::fmt::Display| {
-            CommandError::input(format!("cannot write `{}`: {error}", path.display()))
-        };
-        let file = File::create(path).map_err(|error| cannot(&error))?;
-        let rows = sheet.write(file).map_err(|error| cannot(&error))?;
+        let rows = write_sheet(path, sheet)?;
         note(format_args!("wrote {rows} rows to `{}`", path.display()));
     }
-    Ok(auditor.finish())
+    Ok(audit)
+}
+
+/// The id that closes a text: what the tokenizer declares, else LLaMA's own.
+fn end_token(tokenizer: &Tokenizer) -> Result<u32, CommandError> {
+    tokenizer.eos_id().or_else(|| tokenizer.id("</s>")).ok_or_else(|| {
+        CommandError::input("the tokenizer declares no end token, so cuts cannot be counted")
+            .with_hint("name its folder, with tokenizer_config.json in it, or a --recipe")
+    })
+}
+
+/// Writes the sheet whole or not at all, and never over another.
+fn write_sheet(path: &Path, sheet: Sheet) -> Result<usize, CommandError> {
+    let cannot = |error: &dyn std::fmt::Display| {
+        CommandError::input(format!("cannot write `{}`: {error}", path.display()))
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let scratch = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")));
+    let scratch = scratch.map_err(|error| cannot(&error))?;
+    let rows = sheet.write(scratch.as_file()).map_err(|error| cannot(&error))?;
+    scratch.persist_noclobber(path).map_err(|error| match error.error.kind() {
+        std::io::ErrorKind::AlreadyExists => is_there(path),
+        _ => cannot(&error.error),
+    })?;
+    Ok(rows)
+}
+
+fn is_there(path: &Path) -> CommandError {
+    CommandError::input(format!("`{}` exists already", path.display())).with_hint(
+        "verdicts may stand in it: read them with --judged, or name another file for a new sample",
+    )
 }
 
 fn read_sheet(path: &PathBuf) -> Result<Judged, CommandError> {

@@ -38,6 +38,8 @@ pub enum Check {
     NotEnglish,
     /// The answer is far longer or shorter than the source's others.
     LengthOutlier,
+    /// No licence is stated.
+    NoLicence,
     /// The text fits the recipe's length, its end token does not.
     EndTokenCut,
     /// The answer is cut.
@@ -50,7 +52,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order of reports.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::EmptyQuestion,
         Self::EmptyAnswer,
         Self::ExactDuplicate,
@@ -67,6 +69,7 @@ impl Check {
         Self::Unfinished,
         Self::NotEnglish,
         Self::LengthOutlier,
+        Self::NoLicence,
         Self::EndTokenCut,
         Self::AnswerCut,
         Self::FullyMasked,
@@ -97,6 +100,7 @@ impl Check {
             Self::Unfinished => "long answer without the end of a sentence",
             Self::NotEnglish => "not English",
             Self::LengthOutlier => "length beyond three quartile ranges",
+            Self::NoLicence => "no field `licence`",
             Self::EndTokenCut => "end token cut",
             Self::AnswerCut => "answer cut",
             Self::FullyMasked => "prompt fills the length, nothing learnt",

@@ -17,6 +17,22 @@ const SHINGLE: usize = 5;
 /// Fixes the family of hash functions; any other would do as well.
 const FAMILY: Seed = Seed(0x6d69_6e68_6173_6831);
 
+/// Returns the probability that two rows whose sets of runs have Jaccard similarity `similarity` meet
+/// in a bucket, and so are compared at all: 1 - (1 - s^8)^14.
+///
+/// # Examples
+///
+/// ```
+/// use medharness::corpus::audit::found_with;
+///
+/// assert!((found_with(0.8) - 0.92).abs() < 0.005);
+/// assert!(found_with(0.5) < 0.06);
+/// ```
+pub fn found_with(similarity: f64) -> f64 {
+    let all = |probability: f64, times: usize| (0..times).fold(1.0, |all, _| all * probability);
+    1.0 - all(1.0 - all(similarity, HASHES_A_BUCKET), BUCKETS)
+}
+
 /// Smallest hash of a set of runs under each of 112 functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MinHash(Box<[u32; HASHES]>);

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 pub use check::Check;
 pub use lengths::Distribution;
-pub use minhash::{BUCKETS, HASHES_A_BUCKET, MinHash};
+pub use minhash::{BUCKETS, HASHES_A_BUCKET, MinHash, found_with};
 pub use phi::{IdentifierClass, identifiers};
 pub use phi_set::{ClassRecall, identifier_recall};
 pub use run::{Auditor, Tokenise};
@@ -97,6 +97,9 @@ pub struct SourceAudit {
 pub struct Audit {
     /// What it depends on.
     pub settings: AuditSettings,
+    /// Probability that two rows are compared whose similarity is exactly [`AuditSettings::near`];
+    /// what is more alike is found more often.
+    pub near_found_with: f64,
     /// Rows that could be read.
     pub rows: usize,
     /// Rows that are none, each with what is wrong.

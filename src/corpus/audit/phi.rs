@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 pub enum IdentifierClass {
     /// (A) Names.
     Name,
-    /// (B) Street addresses, post boxes, ZIP codes.
+    /// (B) Street addresses, post boxes, ZIP codes; of codes cut to three digits those of
+    /// [`FEW_PEOPLE`].
     Place,
     /// (C) Dates more precise than a year, and ages above 89.
     Date,
@@ -51,6 +52,9 @@ pub enum IdentifierClass {
 
 const MONTH: &str = "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)";
 const STREET: &str = "(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Way|Place|Pl|Square|Terrace|Parkway|Highway|Hwy)";
+/// First three digits of ZIP codes shared by 20,000 people or fewer, which may not stand even alone.
+/// Source: HHS, guidance on de-identification of 26 November 2012, by the census of 2000.
+const FEW_PEOPLE: &str = "036|059|063|102|203|556|692|790|821|823|830|831|878|879|884|890|893";
 /// "number", in the words that stand between a label and its value.
 const NO: &str =
     r"(?i:\s*(?:numbers?|no|nr|num|id|identifier|identification|code|is|was|[:=,#.-]))*\s*";
@@ -72,6 +76,7 @@ fn patterns() -> Vec<(IdentifierClass, String)> {
         (C::Place, r"\b(?i:p\.?\s?o\.?\s?box)\s*\d+".into()),
         (C::Place, r"\b[A-Z]{2},?\s+\d{5}(?:-\d{4})?\b".into()),
         (C::Place, r"\b(?i:zip|postal|post)(?i:\s*code)?\W{0,3}(?i:is\s*)?\d{5}(?:-\d{4})?\b".into()),
+        (C::Place, format!(r"(?i)\bzip(?:-?3)?(?:\s*codes?)?(?:\s*(?:prefix|area|beginning with|starting with))?\W{{0,3}}(?:is\s*)?(?:{FEW_PEOPLE})(?:\*\*|xx|-)?(?:[^\w*-]|$)")),
         (C::Date, r"\b(?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01])[/-](?:(?:19|20)\d{2}|\d{2})\b".into()),
         (C::Date, r"\b(?:0?[1-9]|[12]\d|3[01])[./-](?:0?[1-9]|1[0-2])[./-](?:19|20)\d{2}\b".into()),
         (C::Date, r"\b(?:19|20)\d{2}[-/](?:0[1-9]|1[0-2])[-/](?:0[1-9]|[12]\d|3[01])\b".into()),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use super::{
-    Audit, AuditSettings, Check, Distribution, SourceAudit, Tally, duplicates::Seen,
+    Audit, AuditSettings, Check, Distribution, SourceAudit, Tally, duplicates::Seen, found_with,
     language::language, phi::identifiers, phi_set::identifier_recall, text, tokens,
 };
 use crate::corpus::{
@@ -85,6 +85,9 @@ impl<'a> Auditor<'a> {
         let mut note = |check: Check| source.audit.checks.entry(check).or_default().add(&place);
         duplicates.iter().for_each(|(check, _)| note(*check));
         text::checks(row).into_iter().for_each(&mut note);
+        if row.licence.as_ref().is_none_or(|licence| licence.trim().is_empty()) {
+            note(Check::NoLicence);
+        }
         let everything = format!("{}\n{}\n{}", row.instruction, row.input, row.output);
         let language = language(&everything);
         if !matches!(language, "en" | "unknown") {
@@ -151,6 +154,7 @@ impl<'a> Auditor<'a> {
         let exact = |source: &SourceAudit| source.checks[&Check::ExactDuplicate].rows;
         Audit {
             settings: self.settings,
+            near_found_with: found_with(self.settings.near),
             rows: self.owners.len(),
             unreadable: self.unreadable,
             unreadable_rows: self.unreadable_rows,

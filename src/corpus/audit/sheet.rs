@@ -2,10 +2,11 @@
 //!
 //! The sheet is a CSV file. Which rows are drawn depends on the seed, the source's name and the
 //! row's number within it, on nothing else. Raters fill in `verdict` (and a second one
-//! `second_verdict`) with `ok` or `error`; what is empty was not judged and is counted.
+//! `second_verdict`) with `ok` or `error`; where they differ, `settled_verdict` takes what they agree
+//! on and then counts. What is empty was not judged and is counted.
 
 use std::{
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
     io,
 };
 
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::source_of;
 use crate::{
-    corpus::Row,
+    corpus::{Row, RowPlace},
     stats::{Confidence, Seed, Share, StatsError, cohen_kappa},
 };
 
@@ -38,6 +39,8 @@ struct Line {
     verdict: String,
     #[serde(default)]
     second_verdict: String,
+    #[serde(default)]
+    settled_verdict: String,
     #[serde(default)]
     note: String,
 }
@@ -80,16 +83,16 @@ pub enum SheetError {
     /// A verdict that is neither.
     #[error("line {line}: `{verdict}` is neither `ok` nor `error`")]
     Verdict {
-        /// Line of the file, from 1, the heading being the first.
-        line: usize,
+        /// Line of the file where the row begins, from 1.
+        line: u64,
         /// What stands there.
         verdict: String,
     },
     /// The number of a source's rows differs between lines.
     #[error("line {line}: `{source_name}` has {got} rows here and {expected} before")]
     SourceRows {
-        /// Line of the file.
-        line: usize,
+        /// Line of the file where the row begins, from 1.
+        line: u64,
         /// The source.
         source_name: String,
         /// Here.
@@ -134,6 +137,7 @@ impl Sheet {
             output: row.output.clone(),
             verdict: String::new(),
             second_verdict: String::new(),
+            settled_verdict: String::new(),
             note: String::new(),
         };
         drawn.push(Drawn { key, number: *rows, line });
@@ -172,7 +176,7 @@ pub struct JudgedSource {
     pub rows: usize,
     /// Of these on the sheet.
     pub drawn: usize,
-    /// Of these judged by the first rater.
+    /// Of these judged: settled, or else by the first rater.
     pub judged: usize,
     /// Of these in error.
     pub errors: usize,
@@ -180,6 +184,8 @@ pub struct JudgedSource {
     pub rate: Option<f64>,
     /// Its 95 % Wilson interval.
     pub wilson: Option<[f64; 2]>,
+    /// The rows drawn.
+    pub sample: Vec<RowPlace>,
 }
 
 /// What the raters found.
@@ -196,8 +202,12 @@ pub struct Judged {
     pub judged_twice: usize,
     /// Cohen's kappa of the two; `None` if no row was judged twice or chance agreement is certain.
     pub kappa: Option<f64>,
-    /// Rows on which they differ: `source, file, row`, to be settled.
+    /// Rows on which they differ and nothing is settled: `source, file, row`.
     pub disagreements: Vec<String>,
+    /// Rows with a settled verdict.
+    pub settled: usize,
+    /// Seed of the sample; `None` if rows differ in it.
+    pub seed: Option<u64>,
 }
 
 impl Judged {
@@ -209,13 +219,21 @@ impl Judged {
     pub fn read(sheet: impl io::Read) -> Result<Self, SheetError> {
         let mut sources: BTreeMap<String, JudgedSource> = BTreeMap::new();
         let mut twice: [Vec<bool>; 2] = Default::default();
-        let mut disagreements = Vec::new();
-        for (number, line) in (2..).zip(csv::Reader::from_reader(sheet).deserialize()) {
-            let line: Line = line?;
-            let [first, second] = [&line.verdict, &line.second_verdict]
-                .map(|verdict| is_error(verdict).map_err(|verdict| (number, verdict)));
-            let wrong = |(line, verdict)| SheetError::Verdict { line, verdict };
-            let (first, second) = (first.map_err(wrong)?, second.map_err(wrong)?);
+        let (mut disagreements, mut settled_rows) = (Vec::new(), 0);
+        let mut seeds = BTreeSet::new();
+        let mut csv = csv::Reader::from_reader(sheet);
+        let head = csv.headers()?.clone();
+        for record in csv.records() {
+            let record = record?;
+            let number = record.position().map_or(0, csv::Position::line);
+            let line: Line = record.deserialize(Some(&head))?;
+            let wrong = |verdict| SheetError::Verdict { line: number, verdict };
+            let first = is_error(&line.verdict).map_err(wrong)?;
+            let second = is_error(&line.second_verdict).map_err(wrong)?;
+            let settled = is_error(&line.settled_verdict).map_err(wrong)?;
+            let counted = settled.or(first);
+            settled_rows += usize::from(settled.is_some());
+            seeds.insert(line.seed);
             let source = sources.entry(line.source.clone()).or_insert_with(|| JudgedSource {
                 source: line.source.clone(),
                 rows: line.source_rows,
@@ -224,18 +242,21 @@ impl Judged {
                 errors: 0,
                 rate: None,
                 wilson: None,
+                sample: Vec::new(),
             });
             if source.rows != line.source_rows {
                 let (source_name, got, expected) = (line.source, line.source_rows, source.rows);
                 return Err(SheetError::SourceRows { line: number, source_name, got, expected });
             }
             source.drawn += 1;
-            source.judged += usize::from(first.is_some());
-            source.errors += usize::from(first == Some(true));
+            let id = Some(line.id).filter(|id| !id.is_empty());
+            source.sample.push(RowPlace { file: line.file.clone(), row: line.row, id });
+            source.judged += usize::from(counted.is_some());
+            source.errors += usize::from(counted == Some(true));
             if let (Some(first), Some(second)) = (first, second) {
                 twice[0].push(first);
                 twice[1].push(second);
-                if first != second {
+                if first != second && settled.is_none() {
                     disagreements.push(format!("{}, {}, {}", line.source, line.file, line.row));
                 }
             }
@@ -259,6 +280,8 @@ impl Judged {
             judged_twice,
             kappa,
             disagreements,
+            settled: settled_rows,
+            seed: seeds.first().copied().filter(|_| seeds.len() == 1),
         })
     }
 }

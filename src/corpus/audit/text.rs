@@ -125,7 +125,8 @@ fn is_damaged(text: &str) -> bool {
     if text.is_ascii() {
         return false;
     }
-    let runs = text.split(|c: char| c.is_ascii());
+    // Characters that Windows-1252 lacks part runs as ASCII does: the damage may stand beside them.
+    let runs = text.split(|c: char| c.is_ascii() || windows_1252(c).is_none());
     text.contains('\u{fffd}') || runs.filter(|run| !run.is_empty()).any(is_mojibake)
 }
 
@@ -179,9 +180,17 @@ mod tests {
 
     #[test]
     fn utf8_read_as_windows_1252_is_damage_and_accents_are_not() {
-        for damaged in
-            ["cafÃ©", "the patientâ€™s", "5 Âµg", "na\u{fffd}ve", "90Â°", "ðŸ˜€ smile", "Ã¼ber"]
-        {
+        for damaged in [
+            "cafÃ©",
+            "the patientâ€™s",
+            "patientâ€™α",
+            "αÂµ",
+            "5 Âµg",
+            "na\u{fffd}ve",
+            "90Â°",
+            "ðŸ˜€ smile",
+            "Ã¼ber",
+        ] {
             assert_eq!(found("What is it?", damaged), [Check::EncodingDamage], "{damaged}");
         }
         for sound in [

@@ -2,7 +2,7 @@
 
 use minijinja::{Value, context};
 
-use super::{SPREAD, bin_name, found, places, recall_of, spread, word};
+use super::{SPREAD, bin_name, found, near, places, recall_of, spread, tokens, word};
 use crate::{
     corpus::audit::{Audit, Check, Distribution, Judged, SourceAudit},
     reports::{
@@ -89,13 +89,12 @@ fn short(audit: &Audit) -> Vec<String> {
             audit.total(Check::SameWords) + audit.total(Check::NearDuplicate)
         ),
         format!("{} could not be read", count(audit.unreadable_rows, "row")),
+        near(audit),
+        tokens(audit),
     ];
-    lines.push(match &audit.settings.encoding {
-        Some(encoding) => {
-            format!("{masked} rows are cut at {} tokens", encoding.max_length)
-        }
-        None => "tokens were not counted: no tokenizer was named".to_owned(),
-    });
+    if let Some(encoding) = &audit.settings.encoding {
+        lines.push(format!("{masked} rows are cut at {} tokens", encoding.max_length));
+    }
     lines
 }
 
@@ -162,5 +161,7 @@ fn verdicts(judged: &Judged) -> Result<Value, ReportError> {
         twice => judged.judged_twice,
         kappa => judged.kappa.map(|kappa| format!("{kappa:.3}")),
         disagreements => judged.disagreements.clone(),
+        settled => judged.settled,
+        seed => judged.seed.map(|seed| seed.to_string()),
     })
 }

@@ -6,13 +6,36 @@ mod page;
 pub use html::html;
 pub use page::{markdown, text};
 
-use crate::corpus::audit::{Check, ClassRecall, Distribution, IdentifierClass, SourceAudit, Tally};
+use crate::corpus::audit::{
+    Audit, Check, ClassRecall, Distribution, IdentifierClass, SourceAudit, Tally,
+};
 
 /// The word for a check or a class of identifiers: its name in JSON, with blanks.
 fn word(name: &impl serde::Serialize) -> String {
     let name = serde_json::to_value(name).ok();
     let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
     name.replace('_', " ")
+}
+
+/// What counts as a near duplicate, and how surely one is found.
+fn near(audit: &Audit) -> String {
+    format!(
+        "near duplicates from a similarity of {} on; two rows just so similar are compared with \
+         probability {:.1} %, more similar ones more often",
+        audit.settings.near,
+        100.0 * audit.near_found_with
+    )
+}
+
+/// How tokens were counted.
+fn tokens(audit: &Audit) -> String {
+    audit.settings.encoding.as_ref().map_or_else(
+        || "tokens not counted: no tokenizer was named".to_owned(),
+        |encoding| {
+            let end = encoding.eos.map_or_else(|| "none".to_owned(), |id| format!("id {id}"));
+            format!("tokens at a length of {}, end token {end}", encoding.max_length)
+        },
+    )
 }
 
 /// Rows that a check found; a dash where it was not looked for.

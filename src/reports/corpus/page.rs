@@ -1,6 +1,6 @@
 //! The audit as text and as Markdown.
 
-use super::{SPREAD, found, places, recall_of, spread, word};
+use super::{SPREAD, found, near, places, recall_of, spread, tokens, word};
 use crate::{
     corpus::audit::{Audit, Check, Judged},
     reports::{
@@ -67,11 +67,8 @@ impl Writer {
             "{} unreadable rows, left out of everything else",
             audit.unreadable_rows
         ));
-        let encoding = audit.settings.encoding.as_ref();
-        self.line(&encoding.map_or_else(
-            || "tokens not counted: no tokenizer was named".to_owned(),
-            |encoding| format!("tokens at a length of {}", encoding.max_length),
-        ));
+        self.line(&near(audit));
+        self.line(&tokens(audit));
         for (place, reason) in audit.unreadable.iter().take(MOST_UNREADABLE) {
             self.line(&format!("unreadable: {place}: {reason}"));
         }
@@ -182,10 +179,16 @@ impl Writer {
             }
             _ => self.line("no weighted total: a source has no verdict"),
         }
+        if let Some(seed) = judged.seed {
+            self.line(&format!("drawn with seed {seed}"));
+        }
         if judged.judged_twice > 0 {
             let kappa = judged.kappa.map_or_else(|| "not defined".into(), |k| format!("{k:.3}"));
             let twice = count(judged.judged_twice, "row");
             self.line(&format!("two raters on {twice}: Cohen's kappa {kappa}"));
+        }
+        if judged.settled > 0 {
+            self.line(&format!("{} settled", count(judged.settled, "row")));
         }
         for place in &judged.disagreements {
             self.line(&format!("to be settled: {place}"));
