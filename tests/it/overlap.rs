@@ -140,6 +140,16 @@ fn a_short_question_is_copied_by_a_field_of_its_own_or_with_all_its_options() {
     assert_eq!(brief(&row("The most common cause is otitis media", "")), C);
 }
 
+/// A field that says no more than "Most common?" made a row a copy of the question.
+#[test]
+fn a_stem_of_few_words_is_no_evidence_without_its_answer() {
+    let brief = |row: &Row| levels(row)[2];
+    assert_eq!(brief(&row("Most common?", "Iron deficiency")), C);
+    assert_eq!(brief(&row("Most common?", "Mastoiditis, here")), C);
+    assert_eq!(brief(&row("Most common?", "It is otitis media")), OverlapLevel::Copied);
+    assert_eq!(brief(&row("Most common?", "Mastoiditis? Otitis media?")), OverlapLevel::Copied);
+}
+
 #[test]
 fn a_stem_of_two_questions_is_evidence_about_the_one_whose_options_are_there() {
     let found = levels(&row("What is the best next step in the care of him? Rest? Ice?", "Ice"));

@@ -28,6 +28,8 @@ type Shingle = [usize; SHINGLE];
 pub(super) struct Item {
     pub(super) stem: Range<usize>,
     pub(super) options: Vec<Range<usize>>,
+    /// The right one.
+    answer: Option<Range<usize>>,
     /// Whether no other question has this stem.
     pub(super) has_own_stem: bool,
     /// Distinct shingles of the stem, turns of phrase left out.
@@ -92,14 +94,24 @@ impl Index {
         };
         for (number, question) in exam.questions.iter().enumerate() {
             let stem = index.push(number, &question.text);
-            let options =
+            let options: Vec<Range<usize>> =
                 question.options.iter().map(|choice| index.push(number, &choice.text)).collect();
+            let letters = question.options.iter().map(|choice| choice.letter);
+            let right = letters.zip(&options).find(|(letter, _)| *letter == question.answer);
+            let answer = right.map(|(_, option)| option.clone());
             index.stems.entry(index.words[stem.clone()].to_vec()).or_default().push(number);
             if stem.len() < SHINGLE {
                 index.short.push(number);
             }
             let (has_own_stem, stem_shingles, all_shingles) = (false, 0, 0);
-            index.items.push(Item { stem, options, has_own_stem, stem_shingles, all_shingles });
+            index.items.push(Item {
+                stem,
+                options,
+                answer,
+                has_own_stem,
+                stem_shingles,
+                all_shingles,
+            });
         }
         for (at, run) in index.words.windows(SHINGLE).enumerate() {
             if !run.contains(&BOUNDARY) {
@@ -210,6 +222,12 @@ impl Index {
         let mut options = self.items[item].options.iter().filter(|option| !option.is_empty());
         let stands = |option: &Range<usize>| contains(row, &self.words[option.clone()]);
         options.clone().next().is_some() && options.all(stands)
+    }
+
+    /// Returns whether the right option of `item` stands in `row`.
+    pub(super) fn has_answer(&self, item: usize, row: &[usize]) -> bool {
+        let answer = self.items[item].answer.clone();
+        answer.is_some_and(|answer| contains(row, &self.words[answer]))
     }
 
     /// Returns for each place whether the run of `n` words that begins there stands in more than

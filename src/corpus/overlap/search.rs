@@ -11,6 +11,8 @@ use crate::{corpus::Row, exam::Exam, exam::QuestionId};
 /// Words of the long and of the short n-gram.
 const LONG: usize = 13;
 const SHORT: usize = 8;
+/// Words of a stem below which a field of the same words says nothing by itself.
+const TELLING: usize = 4;
 
 /// Searches training rows for the questions of an exam.
 ///
@@ -123,7 +125,12 @@ impl OverlapSearch {
     fn find_copies(&self, words: &RowWords, touched: &mut HashMap<usize, Touch>) {
         let index = &self.index;
         for field in &words.fields {
-            if let Some(item) = index.with_stem(&words.all[field.clone()]) {
+            let Some(item) = index.with_stem(&words.all[field.clone()]) else { continue };
+            // "Diagnosis?" may head any row.
+            if field.len() >= TELLING
+                || index.has_answer(item, &words.all)
+                || index.has_every_option(item, &words.all)
+            {
                 touched.entry(item).or_default().is_copy = true;
             }
         }
