@@ -242,12 +242,17 @@ fn an_audit_of_no_row_at_all_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.jsonl");
     fs::write(&path, "{\"question\": \"a\"}\n{\"question\": \"b\"}\n").unwrap();
-    let output = medharness().args(["corpus", "audit"]).arg(&path).output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert!(message.contains("none of 2 rows can be read"), "{message}");
-    assert!(message.contains("row 1: missing field `output`"), "{message}");
-    assert!(message.contains("hint: "), "{message}");
+    let good = folder.path().join("good.jsonl");
+    fs::write(&good, "{\"output\": \"a\"}\n").unwrap();
+    for more in [None, Some(&good)] {
+        let mut command = medharness();
+        let output = command.args(["corpus", "audit"]).args(more).arg(&path).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        assert!(message.contains("none of 2 rows of `"), "{message}");
+        assert!(message.contains("the first: missing field `output`"), "{message}");
+        assert!(message.contains("hint: "), "{message}");
+    }
 }
 
 /// Three digits alone are an identifier where few people share them (45 CFR 164.514(b)(2)(i)(B)).

@@ -162,16 +162,27 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
         args.sheet.as_ref().map(|path| (path, Sheet::new(args.per_source, Seed(args.seed))));
     for path in &args.data {
         let name = path.display().to_string();
-        each_row(path, |number, row| match row {
+        let (mut readable, mut first_reason) = (0, None);
+        let rows = each_row(path, |number, row| match row {
             Ok(row) => {
+                readable += 1;
                 auditor.add(&name, number, &row);
                 if let Some((_, sheet)) = &mut sheet {
                     sheet.add(&name, number, &row);
                 }
             }
-            Err(reason) => auditor.reject(&name, number, reason),
+            Err(reason) => {
+                first_reason.get_or_insert_with(|| reason.clone());
+                auditor.reject(&name, number, reason);
+            }
         })
         .map_err(unreadable)?;
+        if let (0, Some(reason)) = (readable, first_reason) {
+            let text = format!("none of {rows} rows of `{name}` can be read, the first: {reason}");
+            return Err(CommandError::input(text).with_hint(
+                "a row is {\"instruction\": …, \"input\": …, \"output\": …}, output at least",
+            ));
+        }
     }
     let audit = auditor.finish();
     if let (0, Some((place, reason))) = (audit.rows, audit.unreadable.first()) {

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 pub enum IdentifierClass {
     /// (A) Names.
     Name,
-    /// (B) Street addresses, post boxes, ZIP codes; of codes cut to three digits those of
-    /// [`FEW_PEOPLE`].
+    /// (B) Street addresses, post boxes, ZIP codes; of codes cut to three digits those that 20,000
+    /// people or fewer share.
     Place,
     /// (C) Dates more precise than a year, and ages above 89.
     Date,

@@ -239,7 +239,8 @@ fn one(
         instruction: source.instruction.clone(),
         min_score: source.min_score,
     };
-    // Whether the recipe can mean several, not whether several are there: names stay when one is added.
+    // Whether the recipe can mean several, not whether several are there: names stay as they are
+    // when a file is added.
     let is_pattern = |name: &PathBuf| name.to_string_lossy().contains('*');
     let has_several_files = source.files.len() > 1 || source.files.iter().any(is_pattern);
     let read = |found: &mut dyn FnMut(Row)| -> Result<(SourceCounts, Vec<PathBuf>), BuildError> {

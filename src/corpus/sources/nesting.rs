@@ -4,179 +4,44 @@
 pub(super) const MOST: usize = 256;
 
 /// Elements without an end, or ended by their like.
-const FLAT: &[&str] = &[
-    "br", "img", "hr", "wbr", "input", "meta", "link", "col", "area", "base", "embed", "source",
-    "track", "param", "p", "li", "td", "th", "tr", "dt", "dd", "option", "frame",
-];
+const FLAT: &str = "\
+    br img hr wbr input meta link col area base embed source track param p li td th tr dt dd \
+    option frame";
 
 /// The other elements of HTML, obsolete ones too.
-const DEEP: &[&str] = &[
-    "a",
-    "abbr",
-    "acronym",
-    "address",
-    "article",
-    "aside",
-    "audio",
-    "b",
-    "bdi",
-    "bdo",
-    "big",
-    "blockquote",
-    "body",
-    "button",
-    "canvas",
-    "caption",
-    "center",
-    "cite",
-    "code",
-    "colgroup",
-    "data",
-    "datalist",
-    "del",
-    "details",
-    "dfn",
-    "dialog",
-    "dir",
-    "div",
-    "dl",
-    "em",
-    "fieldset",
-    "figcaption",
-    "figure",
-    "font",
-    "footer",
-    "form",
-    "frameset",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "head",
-    "header",
-    "hgroup",
-    "html",
-    "i",
-    "iframe",
-    "ins",
-    "kbd",
-    "label",
-    "legend",
-    "main",
-    "map",
-    "mark",
-    "menu",
-    "meter",
-    "nav",
-    "nobr",
-    "noframes",
-    "noscript",
-    "object",
-    "ol",
-    "optgroup",
-    "output",
-    "picture",
-    "pre",
-    "progress",
-    "q",
-    "rp",
-    "rt",
-    "ruby",
-    "s",
-    "samp",
-    "script",
-    "search",
-    "section",
-    "select",
-    "small",
-    "span",
-    "strike",
-    "strong",
-    "style",
-    "sub",
-    "summary",
-    "sup",
-    "svg",
-    "table",
-    "tbody",
-    "template",
-    "textarea",
-    "tfoot",
-    "thead",
-    "time",
-    "title",
-    "tt",
-    "u",
-    "ul",
-    "var",
-    "video",
-];
+const DEEP: &str = "\
+    a abbr acronym address article aside audio b bdi bdo big blockquote body button canvas \
+    caption center cite code colgroup data datalist del details dfn dialog dir div dl em \
+    fieldset figcaption figure font footer form frameset h1 h2 h3 h4 h5 h6 head header hgroup \
+    html i iframe ins kbd label legend main map mark menu meter nav nobr noframes noscript \
+    object ol optgroup output picture pre progress q rp rt ruby s samp script search section \
+    select small span strike strong style sub summary sup svg table tbody template textarea \
+    tfoot thead time title tt u ul var video";
 
 /// Elements whose content is text, whatever stands in it.
-const RAW: &[&str] = &["script", "style", "textarea", "title", "iframe"];
+const RAW: &str = "script style textarea title iframe";
 
 /// Elements inside which `/` ends an element.
-const FOREIGN: &[&str] = &["svg", "math"];
+const FOREIGN: &str = "svg math";
 
 /// Elements inside those in which HTML may stand again.
-const ISLANDS: &[&str] = &["foreignobject", "desc", "title", "annotation"];
+const ISLANDS: &str = "foreignobject desc title annotation";
 
 /// Elements that end a drawing or a formula in which they stand.
 /// Source: WHATWG HTML, 13.2.6.5, "The rules for parsing tokens in foreign content".
-const ENDS_FOREIGN: &[&str] = &[
-    "b",
-    "big",
-    "blockquote",
-    "body",
-    "br",
-    "center",
-    "code",
-    "dd",
-    "div",
-    "dl",
-    "dt",
-    "em",
-    "embed",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "head",
-    "hr",
-    "i",
-    "img",
-    "li",
-    "listing",
-    "menu",
-    "meta",
-    "nobr",
-    "ol",
-    "p",
-    "pre",
-    "ruby",
-    "s",
-    "small",
-    "span",
-    "strong",
-    "strike",
-    "sub",
-    "sup",
-    "table",
-    "tt",
-    "u",
-    "ul",
-    "var",
-    "font",
-];
+const ENDS_FOREIGN: &str = "\
+    b big blockquote body br center code dd div dl dt em embed h1 h2 h3 h4 h5 h6 head hr i img \
+    li listing menu meta nobr ol p pre ruby s small span strong strike sub sup table tt u ul \
+    var font";
+
+fn is_in(names: &str, name: &str) -> bool {
+    names.split(' ').any(|one| one == name)
+}
 
 /// Returns whether `name` is an element of HTML.
 pub(super) fn is_html(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    FLAT.contains(&&*name) || DEEP.contains(&&*name)
+    is_in(FLAT, &name) || is_in(DEEP, &name)
 }
 
 /// Returns how deep elements may be nested, those aside that end where the next one begins; just
@@ -199,16 +64,15 @@ pub(super) fn depth(html: &str) -> usize {
         let name = rest[..length].to_ascii_lowercase();
         let tag = &rest[..rest.find('>').unwrap_or(rest.len())];
         rest = &rest[tag.len()..];
-        let is = |names: &[&str], open: &String| names.contains(&&**open);
-        let mut foreign = open.iter().rposition(|open| is(FOREIGN, open));
-        if let Some(root) = foreign.filter(|_| !is_end && is(ENDS_FOREIGN, &name))
-            && !open[root..].iter().any(|open| is(ISLANDS, open))
+        let mut foreign = open.iter().rposition(|open| is_in(FOREIGN, open));
+        if let Some(root) = foreign.filter(|_| !is_end && is_in(ENDS_FOREIGN, &name))
+            && !open[root..].iter().any(|open| is_in(ISLANDS, open))
         {
             open.truncate(root);
             foreign = None;
         }
         let is_foreign = foreign.is_some();
-        if is(FLAT, &name) {
+        if is_in(FLAT, &name) {
             continue;
         }
         if is_end {
@@ -217,10 +81,10 @@ pub(super) fn depth(html: &str) -> usize {
             }
             continue;
         }
-        if is_foreign && tag.ends_with('/') && !is(ENDS_FOREIGN, &name) {
+        if is_foreign && tag.ends_with('/') && !is_in(ENDS_FOREIGN, &name) {
             continue;
         }
-        if is(RAW, &name) && !is_foreign {
+        if is_in(RAW, &name) && !is_foreign {
             rest = behind_raw(rest, &name);
             continue;
         }
