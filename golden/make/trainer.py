@@ -61,6 +61,18 @@ CASES = {
         group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0, base="int8-quantised",
         lora=dict(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
     ),
+    # The same with norms that make outliers: their columns are those of any token of the batch, padding included.
+    "lora-int8-outliers": dict(
+        validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=4, accumulation=1, normalisation="tokens",
+        group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0, base="int8-quantised", norm=3.2,
+        lora=dict(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"]),
+    ),
+    # Beside embedding and output matrix, too.
+    "lora-embeddings": dict(
+        validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
+        group=False, rate=5e-3, schedule="cosine", warmup=3, weight_decay=0.0, max_norm=1.0,
+        lora=dict(r=4, lora_alpha=16, target_modules=["q_proj", "embed_tokens", "lm_head"]),
+    ),
     # States in 8 bit by the midpoint rule (see adamw8bit.py); the Trainer keeps those of the embedding in f32.
     "full-adamw-8bit": dict(
         validation=0.1, max_length=192, bos=True, train_on_inputs=False, micro=2, accumulation=2, normalisation="tokens",
@@ -110,6 +122,9 @@ def run(name, case):
         model = AutoModelForCausalLM.from_pretrained(stories, dtype=torch.float32, attn_implementation="eager")
     else:
         model = lib.small_network(LlamaConfig, LlamaForCausalLM)
+        for name, parameter in model.named_parameters():
+            if "norm" in case and "layernorm" in name:
+                torch.nn.init.constant_(parameter, case["norm"])
         if case.get("base", "").startswith("int8"):
             with tempfile.TemporaryDirectory() as folder:
                 model.save_pretrained(folder)
