@@ -27,8 +27,8 @@ pub(super) struct Attached {
     config: LoraConfig,
     /// Beside the embedding.
     pub(super) embedding: Option<Branch>,
-    /// Tensors in full, by their names in a checkpoint.
-    whole: BTreeMap<String, Held>,
+    /// Tensors in full, by their names in a checkpoint, each with PEFT's name.
+    whole: BTreeMap<String, (String, Held)>,
 }
 
 /// A tensor in full, inside the network.
@@ -107,11 +107,12 @@ impl Llama {
                 true => Held::Trained(Var::from_tensor(&tensor_of(tensor))?),
                 false => Held::Fixed(tensor.clone()),
             };
+            let peft_name = adapter.whole_name(name);
             if let Held::Trained(var) = &held {
-                variables.push((adapter.whole_name(name), var.clone()));
+                variables.push((peft_name.clone(), var.clone()));
             }
             self.put_whole(name, &held);
-            whole.insert(name.clone(), held);
+            whole.insert(name.clone(), (peft_name, held));
         }
         if let Some(rows) = enlarged {
             self.config.vocab_size = rows;
@@ -160,9 +161,24 @@ impl Llama {
         let whole = attached
             .whole
             .iter()
-            .map(|(name, held)| Ok((name.clone(), held.values()?)))
+            .map(|(name, (_, held))| Ok((name.clone(), held.values()?)))
             .collect::<Result<_, NetworkError>>()?;
         Ok(Some(Adapter { config: attached.config.clone(), modules, whole, notes: Vec::new() }))
+    }
+
+    /// Returns the settings of the attached adapter, `None` without one.
+    pub fn adapter_settings(&self) -> Option<&LoraConfig> {
+        self.adapter.as_ref().map(|attached| &attached.config)
+    }
+
+    /// Returns the tensors that the attached adapter holds in full and does not train, under PEFT's
+    /// names.
+    pub fn adapter_constants(&self) -> impl Iterator<Item = (&str, &Whole)> {
+        let whole = self.adapter.iter().flat_map(|attached| attached.whole.values());
+        whole.filter_map(|(name, held)| match held {
+            Held::Fixed(whole) => Some((&**name, whole)),
+            Held::Trained(_) => None,
+        })
     }
 
     fn linear(&self, module: &str) -> Option<&Linear> {

@@ -47,7 +47,10 @@ pub struct Config {
     pub bos: Option<u32>,
     /// Tokens that end a text.
     pub eos: Vec<u32>,
-    /// Token that fills a batch, as written: old files say -1.
+    /// Token that fills a batch, as written: old files say -1, which counts from the vocabulary's
+    /// end. 0 where the file is silent, `None` where it says null.
+    ///
+    /// Source: transformers 4.28.1, `LlamaConfig`.
     pub pad: Option<i64>,
     /// Remarks on the file that do not stop a run, e.g. a context cut to the attention window.
     pub notes: Vec<String>,
@@ -153,7 +156,7 @@ impl Config {
             },
             bos: fields.token("bos_token_id")?,
             eos: fields.tokens("eos_token_id")?,
-            pad: map.get("pad_token_id").and_then(Value::as_i64),
+            pad: map.get("pad_token_id").map_or(Some(0), Value::as_i64),
             notes,
             model_type,
         })

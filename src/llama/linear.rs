@@ -17,9 +17,9 @@ pub type Spans = Arc<[Range<usize>]>;
 /// What a layer must know of the rows it is applied to.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rows<'a> {
-    /// Which belong to one sequence; `None` is all. Int8 weights look for outlier columns in each
-    /// sequence by itself, as bitsandbytes does with one sequence a batch; other weights take no
-    /// notice.
+    /// Which belong to one call; `None` is all. Int8 weights look for outlier columns in each call by
+    /// itself, as bitsandbytes does; other weights take no notice. A call is a sequence, but in
+    /// training with padding, where it is the whole micro-batch ([`super::Batch::in_one_call`]).
     pub spans: Option<&'a Spans>,
     /// What the adapter's dropout drops; `None` is nothing.
     pub draw: Option<&'a Draw>,

@@ -28,6 +28,8 @@ pub struct Batch {
     pub(super) positions: Vec<usize>,
     pub(super) spans: Spans,
     pub(super) pads: Arc<[ops::Pad]>,
+    /// Rows in which int8 layers look for outlier columns together; `None` is each sequence.
+    calls: Option<Spans>,
 }
 
 impl Batch {
@@ -40,7 +42,7 @@ impl Batch {
             positions.extend(0..sequence.len());
             spans.push(start..tokens.len());
         }
-        Self { tokens, positions, spans: spans.into(), pads: Arc::new([]) }
+        Self { tokens, positions, spans: spans.into(), pads: Arc::new([]), calls: None }
     }
 
     /// Adds the padding in front of some sequences, given as `(sequence, padding positions)`: rows of
@@ -77,6 +79,19 @@ impl Batch {
     /// Returns the rows of each sequence.
     pub fn spans(&self) -> &[Range<usize>] {
         &self.spans
+    }
+
+    /// Lets int8 layers see all rows, those of padding included, as one call: an outlier column is
+    /// then one of any row, as in bitsandbytes, and a row's result depends on the others.
+    #[must_use]
+    pub fn in_one_call(mut self) -> Self {
+        self.calls = Some(std::iter::once(0..self.tokens.len()).collect());
+        self
+    }
+
+    /// Returns the rows in which int8 layers look for outlier columns together.
+    pub(super) fn calls(&self) -> &Spans {
+        self.calls.as_ref().unwrap_or(&self.spans)
     }
 
     /// Returns what fixes the dropout of update `step`, with a number for each sequence's example.
@@ -238,7 +253,7 @@ impl Llama {
             self.check_length(span.len())?;
         }
         let heads = self.heads();
-        let rows = Rows { spans: Some(&batch.spans), draw };
+        let rows = Rows { spans: Some(batch.calls()), draw };
         self.run(&batch.tokens, &batch.positions, &rows, &mut |_, q, k, v| {
             batch.attend(q, k, v, heads)
         })
@@ -278,9 +293,23 @@ impl Llama {
     ///
     /// If the tensor library fails.
     pub fn logits(&self, states: &Tensor) -> Result<Tensor, NetworkError> {
+        self.logits_drawn(states, None)
+    }
+
+    /// Returns the logits as [`Llama::logits`], with the dropout of an adapter on the output matrix.
+    ///
+    /// # Errors
+    ///
+    /// As [`Llama::logits`], or if `draw` has not one row a state.
+    pub fn logits_drawn(
+        &self,
+        states: &Tensor,
+        draw: Option<&Draw>,
+    ) -> Result<Tensor, NetworkError> {
+        let rows = Rows { spans: None, draw };
         match &self.head {
-            Some(head) => head.forward(states, &Rows::default()),
-            None => Linear::new(self.embedding.clone(), None).forward(states, &Rows::default()),
+            Some(head) => head.forward(states, &rows),
+            None => Linear::new(self.embedding.clone(), None).forward(states, &rows),
         }
     }
 

@@ -55,7 +55,7 @@ impl<'a> Stages<'a> {
     pub fn block(&self, layer: usize, x: &Tensor) -> Result<Tensor, NetworkError> {
         let heads = self.network.heads();
         let eps = self.network.config().rms_norm_eps;
-        let rows = Rows { spans: Some(&self.batch.spans), draw: self.draw };
+        let rows = Rows { spans: Some(self.batch.calls()), draw: self.draw };
         let block = &self.network.blocks()[layer];
         block.forward(x, layer, eps, &self.turns, &rows, &mut |_, q, k, v| {
             self.batch.attend(q, k, v, heads)

@@ -31,6 +31,16 @@ impl Draw {
         Self { rows: rows.into_iter().map(key).collect() }
     }
 
+    /// Returns the draw of some of its rows.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such row.
+    #[must_use]
+    pub fn of_rows(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        Self { rows: rows.into_iter().map(|row| self.rows[row]).collect() }
+    }
+
     /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()

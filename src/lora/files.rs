@@ -1,15 +1,12 @@
 //! An adapter's tensors under PEFT's names: read from and written to its folder.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use half::{bf16, f16};
-use safetensors::{
-    Dtype, SafeTensors,
-    tensor::{TensorView, serialize},
-};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use super::{EMBEDDING_MODULE, LoraConfig, LoraError, LowRank};
-use crate::quant::write_whole;
+use crate::quant::{TensorFile, TensorSpec, write_whole};
 
 /// What PEFT puts before the name of a module.
 const PREFIX: &str = "base_model.model.";
@@ -160,25 +157,31 @@ impl Adapter {
 
     /// Returns the tensors under PEFT's names, sorted.
     pub fn tensors(&self) -> Vec<NamedTensor> {
-        let mut tensors = Vec::new();
+        let owned = |(spec, values): (TensorSpec, &[f32])| NamedTensor {
+            name: spec.name,
+            shape: spec.shape,
+            values: values.to_vec(),
+        };
+        self.parts().into_iter().map(owned).collect()
+    }
+
+    /// Returns the tensors under PEFT's names, sorted, with the values where they are.
+    fn parts(&self) -> Vec<(TensorSpec, &[f32])> {
+        let spec = |name, shape: &[usize]| TensorSpec { name, dtype: "F32", shape: shape.to_vec() };
+        let mut parts: Vec<(TensorSpec, &[f32])> = Vec::new();
         for (module, low) in &self.modules {
-            let part = |part: Part, shape: &[usize], values: &[f32]| NamedTensor {
-                name: part.name(module),
-                shape: shape.to_vec(),
-                values: values.to_vec(),
-            };
-            tensors.push(part(Part::A, &[low.rank, low.inputs()], &low.a));
-            tensors.push(part(Part::B, &[low.outputs(), low.rank], &low.b));
+            let name = |part: Part| part.name(module);
+            parts.push((spec(name(Part::A), &[low.rank, low.inputs()]), &low.a));
+            parts.push((spec(name(Part::B), &[low.outputs(), low.rank]), &low.b));
             if let Some(magnitude) = &low.magnitude {
-                tensors.push(part(Part::Magnitude, &[magnitude.len()], magnitude));
+                parts.push((spec(name(Part::Magnitude), &[magnitude.len()]), magnitude));
             }
         }
         for (name, Whole { shape, values }) in &self.whole {
-            let name = self.whole_name(name);
-            tensors.push(NamedTensor { name, shape: shape.clone(), values: values.clone() });
+            parts.push((spec(self.whole_name(name), shape), values));
         }
-        tensors.sort_by(|a, b| a.name.cmp(&b.name));
-        tensors
+        parts.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        parts
     }
 
     /// Returns PEFT's name of a tensor that stands in place of the base's.
@@ -193,7 +196,8 @@ impl Adapter {
 
     /// Writes the folder that PEFT reads; tensors in f32.
     ///
-    /// Each file is written beside its place and then renamed, the settings last.
+    /// Each file is written beside its place, some values at a time, and then renamed, the settings
+    /// last.
     ///
     /// # Errors
     ///
@@ -201,34 +205,32 @@ impl Adapter {
     /// fails.
     pub fn write(&self, folder: &Path) -> Result<(), LoraError> {
         let path = folder.join(WEIGHTS_FILE);
-        let tensors = self.tensors();
-        if self.modules.is_empty() || tensors.iter().any(|tensor| tensor.values.is_empty()) {
+        let parts = self.parts();
+        if self.modules.is_empty() || parts.iter().any(|(_, values)| values.is_empty()) {
             return Err(LoraError::Empty { path });
         }
-        let weights = |source| LoraError::Weights { path: path.clone(), source };
-        let bytes: Vec<Vec<u8>> = tensors
-            .iter()
-            .map(|tensor| tensor.values.iter().flat_map(|x| x.to_le_bytes()).collect())
-            .collect();
-        let views = tensors
-            .iter()
-            .zip(&bytes)
-            .map(|(tensor, bytes)| {
-                Ok((&tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(weights)?;
-        let metadata = [("format".to_owned(), "pt".to_owned())].into();
-        let bytes = serialize(views, Some(metadata)).map_err(weights)?;
         let config = folder.join(CONFIG_FILE);
         let text = self.config.to_json();
         let text = text.map_err(|source| LoraError::Json { path: config.clone(), source })?;
-        for (path, bytes) in [(&path, bytes), (&config, text.into_bytes())] {
-            write_whole(path, &bytes)
-                .map_err(|source| LoraError::File { path: path.clone(), source })?;
-        }
-        Ok(())
+        write_parts(&path, &parts).map_err(|source| LoraError::File { path, source })?;
+        write_whole(&config, text.as_bytes())
+            .map_err(|source| LoraError::File { path: config, source })
     }
+}
+
+/// Writes tensors, some values of each at a time: no second copy of them is held.
+fn write_parts(path: &Path, parts: &[(TensorSpec, &[f32])]) -> io::Result<()> {
+    /// Values written at a time.
+    const PIECE: usize = 1 << 16;
+    let specs: Vec<TensorSpec> = parts.iter().map(|(spec, _)| spec.clone()).collect();
+    let mut file = TensorFile::create(path, &specs)?;
+    for (spec, values) in parts {
+        for (place, piece) in (0_u64..).zip(values.chunks(PIECE)) {
+            let bytes: Vec<u8> = piece.iter().flat_map(|x| x.to_le_bytes()).collect();
+            file.write(&spec.name, 4 * PIECE as u64 * place, &bytes)?;
+        }
+    }
+    file.finish()
 }
 
 /// A part of a module's branch.

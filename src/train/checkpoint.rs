@@ -33,6 +33,8 @@ const OPTIMIZER: &str = "optimizer.safetensors";
 pub(super) const WEIGHTS: &str = "model.safetensors";
 /// File of the weights of an adapter; its tensors have the names of the network's variables.
 const ADAPTER: &str = "adapter_model.safetensors";
+/// File of an adapter's settings.
+const SETTINGS: &str = "adapter_config.json";
 /// File of digests.
 const SUMS: &str = "SHA256SUMS";
 
@@ -183,9 +185,12 @@ impl Checkpoints {
         let path = aside.join(STATE);
         let json = serde_json::to_vec_pretty(progress).expect("numbers have a JSON form");
         write_synced(&path, &json)?;
+        let mut written = vec![OPTIMIZER, STATE, weights_file(network)];
+        written.extend(network.adapter_settings().map(|_| SETTINGS));
+        written.sort_unstable();
         let mut sums = String::new();
-        for name in files(aside)? {
-            let identity = identify_file(&aside.join(&name))?;
+        for name in written {
+            let identity = identify_file(&aside.join(name))?;
             sums += &format!("{}  {name}\n", identity.sha256);
         }
         write_synced(&aside.join(SUMS), sums.as_bytes())?;
@@ -201,11 +206,12 @@ impl Checkpoints {
         Ok(remove_folder(&path)?)
     }
 
-    /// Checks every file of a checkpoint against its digest and returns how far it had come.
+    /// Checks every file of a checkpoint against its digest and returns how far it had come. What
+    /// else was put into its folder is left alone.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Damaged`] names the first file that is missing, changed or unknown.
+    /// [`TrainError::Damaged`] names the first file that is missing or changed.
     pub fn check(&self, step: u64) -> Result<Progress, TrainError> {
         let folder = self.path(step);
         let damaged = |name: &str, problem: &str| TrainError::Damaged {
@@ -214,7 +220,6 @@ impl Checkpoints {
         };
         let sums =
             fs::read_to_string(folder.join(SUMS)).map_err(|_| damaged(SUMS, "is missing"))?;
-        let mut listed = Vec::new();
         for line in sums.lines() {
             let (sha256, name) =
                 line.split_once("  ").ok_or_else(|| damaged(SUMS, "is no list of digests"))?;
@@ -222,10 +227,6 @@ impl Checkpoints {
             if found.map_err(|_| damaged(name, "is missing"))?.sha256 != sha256 {
                 return Err(damaged(name, "was changed after it was written: its digest differs"));
             }
-            listed.push(name.to_owned());
-        }
-        if let Some(name) = files(&folder)?.into_iter().find(|name| !listed.contains(name)) {
-            return Err(damaged(&name, "is no part of the checkpoint"));
         }
         let text =
             fs::read_to_string(folder.join(STATE)).map_err(|_| damaged(STATE, "is missing"))?;
@@ -245,8 +246,7 @@ impl Checkpoints {
     pub fn load_weights(&self, step: u64, network: &Llama) -> Result<Progress, TrainError> {
         let progress = self.check(step)?;
         let folder = self.path(step);
-        let file = if network.adapter()?.is_some() { ADAPTER } else { WEIGHTS };
-        Stored::open(&folder.join(file))?.weights(network.variables())?;
+        Stored::open(&folder.join(weights_file(network)))?.weights(network)?;
         Ok(progress)
     }
 
@@ -277,15 +277,11 @@ pub(super) fn require_finite(
     }
 }
 
-/// Writes what is trained, as PEFT's adapter files or as `model.safetensors`, and syncs it.
+/// Writes what is trained, as PEFT's adapter files or as `model.safetensors`, and syncs it. Other
+/// entries of the folder are left alone.
 pub(super) fn write_weights(folder: &Path, network: &Llama) -> Result<(), TrainError> {
     if let Some(adapter) = network.adapter()? {
-        adapter.write(folder)?;
-        for name in files(folder)? {
-            let path = folder.join(name);
-            File::open(&path).and_then(|file| file.sync_all()).map_err(io("sync", &path))?;
-        }
-        return Ok(());
+        return Ok(adapter.write(folder)?);
     }
     let path = folder.join(WEIGHTS);
     tensors::write(&path, &weights(network.variables())).map_err(io("write", &path))
@@ -297,30 +293,22 @@ pub(super) fn verify_weights(folder: &Path, network: &Llama) -> Result<(), Train
         path: folder.join(name),
         problem: "does not read back as it was written".into(),
     };
-    if let Some(adapter) = network.adapter()? {
-        if Adapter::read(folder)?.modules != adapter.modules {
-            return Err(differs(ADAPTER));
-        }
-    } else if !Stored::open(&folder.join(WEIGHTS))?.are_weights(network.variables())? {
-        return Err(differs(WEIGHTS));
+    let file = weights_file(network);
+    if !Stored::open(&folder.join(file))?.are_weights(network)? {
+        return Err(differs(file));
     }
-    Ok(())
+    match network.adapter_settings() {
+        Some(settings) if Adapter::read_config(folder)? != *settings => Err(differs(SETTINGS)),
+        _ => Ok(()),
+    }
+}
+
+/// Returns the name of the file of what is trained.
+pub(super) fn weights_file(network: &Llama) -> &'static str {
+    if network.adapter_settings().is_some() { ADAPTER } else { WEIGHTS }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     fs::write(path, bytes).map_err(io("write", path))?;
     File::open(path).and_then(|file| file.sync_all()).map_err(io("sync", path))
-}
-
-/// Names of the files in a folder but the list of digests, sorted.
-fn files(folder: &Path) -> Result<Vec<String>, TrainError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).map_err(io("read", folder))? {
-        let name = entry.map_err(io("read", folder))?.file_name().to_string_lossy().into_owned();
-        if name != SUMS {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
-use super::{Data, Item, MicroBatch, Padding, Sampler, Split, Text, TrainError, recipe::End};
+use super::{Begin, Data, Item, Layout, MicroBatch, Sampler, Split, Text, TrainError, recipe::End};
 use crate::{
     corpus::{Encoding, Example, IGNORED, Row, Truncation, miniature::Document},
     llama::tokenizer::Tokenizer,
@@ -129,6 +129,24 @@ impl Dataset {
         Ok(Self { train: train?, validation: Vec::new() })
     }
 
+    /// Refuses a token beyond the vocabulary of a network.
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Vocabulary`] names the first row and its token.
+    pub fn require_vocabulary(&self, vocab_size: usize) -> Result<(), TrainError> {
+        let is_beyond = |id: &u32| usize::try_from(*id).map_or(true, |id| id >= vocab_size);
+        let beyond = |item: &Item| {
+            let token = item.example.ids.iter().copied().find(is_beyond)?;
+            Some(TrainError::Vocabulary { row: item.row, token, vocab_size })
+        };
+        let items = self.train.iter().chain(&self.validation);
+        match items.filter_map(|item| Some((item.row, beyond(item)?))).min_by_key(|(row, _)| *row) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the number of tokens of each training row.
     pub fn lengths(&self) -> Vec<usize> {
         self.train.iter().map(|item| item.example.ids.len()).collect()
@@ -139,20 +157,21 @@ impl Dataset {
     /// # Panics
     ///
     /// If there is no such place.
-    pub fn micro_batch(&self, places: &[usize], padding: Padding) -> MicroBatch {
-        MicroBatch::new(places.iter().map(|place| &self.train[*place]), padding)
+    pub fn micro_batch(&self, places: &[usize], layout: impl Into<Layout>) -> MicroBatch {
+        MicroBatch::new(places.iter().map(|place| &self.train[*place]), layout)
     }
 
     /// Returns the rows held out in batches of 8, in order.
-    pub fn validation_batches(&self, padding: Padding) -> Vec<MicroBatch> {
+    pub fn validation_batches(&self, layout: impl Into<Layout>) -> Vec<MicroBatch> {
+        let layout = layout.into();
         let batches = self.validation.chunks(VALIDATION_ROWS);
-        batches.map(|items| MicroBatch::new(items, padding)).collect()
+        batches.map(|items| MicroBatch::new(items, layout)).collect()
     }
 
     /// Returns the most tokens of a validation batch.
-    pub(super) fn most_validation_tokens(&self, padding: Padding) -> usize {
-        let batches = self.validation.chunks(VALIDATION_ROWS);
-        batches.map(|items| MicroBatch::new(items, padding).tokens()).max().unwrap_or(0)
+    pub(super) fn most_validation_tokens(&self, layout: impl Into<Layout>) -> usize {
+        let batches = self.validation_batches(layout);
+        batches.iter().map(MicroBatch::tokens).max().unwrap_or(0)
     }
 
     /// Returns the sampler of the training rows.
@@ -198,12 +217,16 @@ impl Text {
     ///
     /// [`TrainError::Token`] if a token is asked for that it does not declare.
     pub fn encoding(&self, tokenizer: &Tokenizer) -> Result<Encoding, TrainError> {
-        let bos = tokenizer.bos_id().ok_or(TrainError::Token { what: "BOS" });
+        let bos = || tokenizer.bos_id().ok_or(TrainError::Token { what: "BOS" });
         let eos = || tokenizer.eos_id().ok_or(TrainError::Token { what: "EOS" });
         Ok(Encoding {
             template: self.template,
             max_length: self.max_length,
-            bos: if self.bos { Some(bos?) } else { None },
+            bos: match self.bos {
+                Begin::Declared(true) => Some(bos()?),
+                Begin::Declared(false) => None,
+                Begin::Id { id } => Some(id),
+            },
             eos: match self.end {
                 End::Tokenizer => Some(eos()?),
                 End::None => None,

@@ -26,6 +26,28 @@ pub enum TrainError {
         /// Why.
         source: EncodingError,
     },
+    /// A row has a token that the network does not.
+    #[error("row {row} has token {token}, the model's vocabulary {vocab_size} tokens")]
+    Vocabulary {
+        /// Its place in the file, from 0.
+        row: usize,
+        /// The token.
+        token: u32,
+        /// Tokens of the model.
+        vocab_size: usize,
+    },
+    /// Every weight of a model is to be trained whose weights are stored as codes.
+    #[error("`{path}` holds int8 weights, of which every one is to be trained")]
+    Int8Base {
+        /// The model's folder.
+        path: PathBuf,
+    },
+    /// The result is there, but no checkpoint: going on would train anew over it.
+    #[error("`{path}` is the result of this training, whose checkpoints are gone")]
+    Finished {
+        /// The result.
+        path: PathBuf,
+    },
     /// Holding out the validation rows leaves none to train on.
     #[error("{rows} rows leave none to train on besides those held out")]
     NoRows {

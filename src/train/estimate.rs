@@ -8,7 +8,7 @@ use super::{BaseFormat, OptimizerKind, Recipe};
 use crate::{
     kernels::matrix::WeightType,
     llama::{Config, EMBEDDING, expected_tensors},
-    lora::LoraConfig,
+    lora::{EMBEDDING_MODULE, HEAD_MODULE, LoraConfig},
 };
 
 /// Bytes of memory by what they are for.
@@ -49,7 +49,7 @@ impl Estimate {
 }
 
 /// How much is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trainable {
     /// Elements.
     pub elements: u64,
@@ -57,6 +57,11 @@ pub struct Trainable {
     pub adapted_outputs: u64,
     /// Inputs of the widest adapted module; 0 without an adapter.
     pub widest_input: u64,
+    /// Elements of embedding and output matrix where an adapter stands beside them: PEFT's adapter
+    /// then holds them in full.
+    pub copied: u64,
+    /// Whether an adapter stands beside the output matrix.
+    pub adapts_head: bool,
 }
 
 /// Returns how much is trained; `None` if the adapter names no module.
@@ -64,19 +69,27 @@ pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<Trainable
     let tensors = expected_tensors(config);
     let Some(lora) = lora else {
         let all = tensors.iter().map(|(_, shape)| elements(shape)).sum();
-        return Some(Trainable { elements: all, adapted_outputs: 0, widest_input: 0 });
+        return Some(Trainable { elements: all, ..Trainable::default() });
     };
-    let linears: Vec<(&str, &[usize])> = tensors
+    let (tokens, width) = (config.vocab_size, config.hidden_size);
+    let embedding = [width, tokens];
+    let mut linears: Vec<(&str, &[usize])> = tensors
         .iter()
         .filter(|(name, shape)| name.starts_with("model.layers.") && shape.len() == 2)
         .filter_map(|(name, shape)| Some((name.strip_suffix(".weight")?, &**shape)))
         .collect();
+    linears.extend([(EMBEDDING_MODULE, &embedding[..]), (HEAD_MODULE, &embedding[..])]);
     let names: Vec<&str> = linears.iter().map(|(name, _)| *name).collect();
     let chosen = lora.select(&names).ok()?;
     let chosen = linears.iter().filter(|(name, _)| chosen.contains(name));
-    let mut found = Trainable { elements: 0, adapted_outputs: 0, widest_input: 0 };
+    let mut found = Trainable::default();
     for (name, shape) in chosen {
         found.elements += (lora.rank(name).ok()? * (shape[0] + shape[1])) as u64;
+        found.adapts_head |= *name == HEAD_MODULE;
+        if [EMBEDDING_MODULE, HEAD_MODULE].contains(name) {
+            found.copied += elements(shape);
+            continue;
+        }
         found.adapted_outputs += shape[0] as u64;
         found.widest_input = found.widest_input.max(shape[1] as u64);
     }
@@ -94,7 +107,7 @@ fn elements(shape: &[usize]) -> u64 {
 pub fn estimate(
     config: &Config,
     recipe: &Recipe,
-    Trainable { elements: trained, adapted_outputs, widest_input }: Trainable,
+    Trainable { elements: trained, adapted_outputs, widest_input, copied, adapts_head }: Trainable,
     stored: WeightType,
     tokens: usize,
     validation: usize,
@@ -121,6 +134,8 @@ pub fn estimate(
         }
         _ => all * width,
     };
+    // In f32, once for the products and once for the adapter's file.
+    let frozen = frozen + 8 * copied;
     let states = match recipe.optimizer.kind {
         OptimizerKind::AdamW => 8 * trained,
         // Two codes a weight and two scales a block of 256; the embedding's in f32.
@@ -142,12 +157,16 @@ pub fn estimate(
     // own, before and behind the dropout.
     let working = 2 * d + 3 * inner + 2 * widest_input;
     let training = 4 * tokens * (kept + working + 2 * d);
-    let activations = training.max(4 * validation * (block + 2 * d));
+    // An adapter is copied once for its file, when the activations are gone.
+    let copy = if full { 0 } else { 4 * trained };
+    let activations = training.max(4 * validation * (block + 2 * d)).max(copy);
     let largest = tensors.iter().map(|(_, shape)| elements(shape)).max().unwrap_or(0);
     let vocabulary = size(config.vocab_size);
     // Of a piece of logits the gradient holds copies that validation does not need.
     let piece = |tokens: u64| 4 * (tokens * vocabulary).min(1 << 22);
-    let logits = (4 * piece(tokens)).max(2 * piece(validation));
+    // A branch beside the output matrix adds its own to them.
+    let branch = if adapts_head { 2 } else { 0 };
+    let logits = ((4 + branch) * piece(tokens)).max((2 + branch) * piece(validation));
     // A trained matrix is packed for each product, and its gradient comes in a copy.
     let scratch = logits + if full { 8 * largest } else { 0 };
     Estimate {

@@ -148,7 +148,7 @@ pub fn accumulate(
     let states = stages.norm(&input)?;
     let mut collect = |store: &mut GradStore| gradients.collect(network, store);
     let wanted = Wanted { scale, collect: &mut collect };
-    let (sum, grad) = cross_entropy(network, &states.detach(), &micro.targets, Some(wanted))?;
+    let (sum, grad) = cross_entropy(network, &states.detach(), &micro.targets, draw, Some(wanted))?;
     let grad = grad.expect("a gradient is returned where one is wanted");
     let mut store = tape::pull_back(&states, grad)?;
     drop(states);
@@ -202,7 +202,7 @@ pub fn loss(network: &Llama, micro: &MicroBatch) -> Result<f64, NetworkError> {
         x = stages.block(layer, &x)?.detach();
     }
     let states = stages.norm(&x)?.detach();
-    Ok(cross_entropy(network, &states, &micro.targets, None)?.0)
+    Ok(cross_entropy(network, &states, &micro.targets, None, None)?.0)
 }
 
 /// Returns the first block with a trained weight; their number if none has one.

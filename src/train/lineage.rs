@@ -56,7 +56,8 @@ impl Lineage {
     /// Writes `train.json`, or checks that the one in `folder` is the same training's.
     ///
     /// Whether activations are computed again changes no bit, and what is done about a bad update
-    /// none of what was done: both may change, and `train.json` then says what holds from here on.
+    /// none of what was done: both may change, as may which exams the rows were held against, and
+    /// `train.json` then says what holds from here on.
     ///
     /// # Errors
     ///
@@ -83,6 +84,9 @@ impl Lineage {
         let mut updated = stored.clone();
         updated.recipe.weights.recompute = self.recipe.weights.recompute;
         updated.recipe.run.on_bad_step = self.recipe.run.on_bad_step;
+        if !self.overlap.is_empty() {
+            updated.overlap.clone_from(&self.overlap);
+        }
         if updated != stored { updated.write(&path) } else { Ok(()) }
     }
 
@@ -94,7 +98,10 @@ impl Lineage {
     fn identity(&self) -> Value {
         let mut value = serde_json::to_value(self).expect("a lineage has a JSON form");
         if let Some(fields) = value.as_object_mut() {
+            // What overlaps was counted, not trained otherwise.
             fields.remove("base_folder");
+            fields.remove("overlap");
+            fields.insert("base".into(), self.base_by_name());
             if let Some(data) = fields.get_mut("data").and_then(Value::as_object_mut) {
                 data.remove("name");
             }
@@ -109,6 +116,13 @@ impl Lineage {
             }
         }
         value
+    }
+
+    /// The base model's files by name, but for the one that only writing replies looks at.
+    fn base_by_name(&self) -> Value {
+        let files = self.base.iter().filter(|file| file.name != "generation_config.json");
+        let digest = |file: &FileIdentity| (file.name.clone(), file.sha256.clone().into());
+        Value::Object(files.map(digest).collect())
     }
 }
 
@@ -126,6 +140,70 @@ fn compare(name: &str, stored: &Value, wanted: &Value, found: &mut Vec<String>) 
                 compare(&path, a.get(key).unwrap_or(&absent), b.get(key).unwrap_or(&absent), found);
             }
         }
+        // Items in which two lists differ: a list can be long.
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (place, (a, b)) in a.iter().zip(b).enumerate() {
+                compare(&format!("{name}[{place}]"), a, b, found);
+            }
+        }
         _ => found.push(format!("{name} is {stored}, wanted {wanted}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::identify_file;
+
+    fn lineage(folder: &Path, files: &[(&str, &str)]) -> Lineage {
+        let identity = |(name, text): &(&str, &str)| {
+            std::fs::write(folder.join(name), text).unwrap();
+            identify_file(&folder.join(name)).unwrap()
+        };
+        let base: Vec<FileIdentity> = files.iter().map(identity).collect();
+        Lineage {
+            format_version: 1,
+            recipe: Recipe::named("recommended").unwrap(),
+            data: base[0].clone(),
+            base,
+            base_folder: "here".into(),
+            rows: 3,
+            overlap: Vec::new(),
+            kernel_set: "any".into(),
+            tool_version: "0".into(),
+        }
+    }
+
+    #[test]
+    fn what_changes_no_weight_makes_no_other_training() {
+        let (out, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first =
+            lineage(folder.path(), &[("config.json", "{}"), ("generation_config.json", "{}")]);
+        first.claim(out.path()).unwrap();
+        let mut other = lineage(folder.path(), &[("config.json", "{}")]);
+        other.overlap.push(ExamOverlap {
+            exam: "mine".into(),
+            exam_sha256: "0".into(),
+            questions: 5,
+            overlapping: 1,
+            overlapping_rows: 1,
+        });
+        other.claim(out.path()).unwrap();
+        let text = std::fs::read_to_string(out.path().join(LINEAGE)).unwrap();
+        assert!(text.contains("\"exam\": \"mine\""), "{text}");
+        first.claim(out.path()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_differs_is_named_without_the_others() {
+        let (out, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = [("config.json", "{}"), ("tokenizer.model", "a")];
+        lineage(folder.path(), &files).claim(out.path()).unwrap();
+        let mut other = lineage(folder.path(), &[("config.json", "{}"), ("tokenizer.model", "b")]);
+        other.data = other.base[0].clone();
+        let error = other.claim(out.path()).unwrap_err();
+        let TrainError::OtherTraining { differences, .. } = &error else { panic!("{error}") };
+        let [difference] = &differences[..] else { panic!("{error}") };
+        assert!(difference.starts_with("base.tokenizer.model is \""), "{difference}");
     }
 }

@@ -11,6 +11,7 @@ use super::tape;
 use crate::{
     kernels::float::Kernels,
     llama::{Llama, NetworkError},
+    lora::Draw,
 };
 
 /// Logits held at once, in values: 16 MiB.
@@ -26,12 +27,13 @@ pub(super) struct Wanted<'a> {
 
 /// Returns the summed, unscaled loss in nats, and the gradient of `states` if it is wanted.
 ///
-/// `states: [t, d]` behind the last norm, without history; `targets: [t]`. Sums over rows are in
-/// f64, in order.
+/// `states: [t, d]` behind the last norm, without history; `targets: [t]`; `draw` is what the
+/// dropout of the `t` rows drops. Sums over rows are in f64, in order.
 pub(super) fn cross_entropy(
     network: &Llama,
     states: &Tensor,
     targets: &[Option<u32>],
+    draw: Option<&Draw>,
     mut wanted: Option<Wanted<'_>>,
 ) -> Result<(f64, Option<Tensor>), NetworkError> {
     let (tokens, width) = states.dims2()?;
@@ -53,7 +55,8 @@ pub(super) fn cross_entropy(
             continue;
         };
         let rows = Var::from_tensor(&rows)?;
-        let logits = network.logits(rows.as_tensor())?;
+        let draw = draw.map(|draw| draw.of_rows(piece.iter().map(|(row, _)| *row)));
+        let logits = network.logits_drawn(rows.as_tensor(), draw.as_ref())?;
         let mut grads: Vec<f32> = logits.flatten_all()?.to_vec1()?;
         sum += losses(&mut grads, vocabulary, piece, Some(wanted.scale));
         let grads = Tensor::from_vec(grads, logits.shape(), &Device::Cpu)?;

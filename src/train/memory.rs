@@ -2,11 +2,11 @@
 //!
 //! What can be had is the least of what the machine, the control groups (containers) and the limit
 //! on the address space leave. Sources: Linux, `proc_meminfo(5)`, `proc_pid_status(5)`,
-//! `getrlimit(2)`; the kernel's `cgroup-v2` document.
+//! `getrlimit(2)`; the kernel's `cgroup-v2` and `cgroup-v1/memory` documents.
 
 use std::{fs, path::Path};
 
-/// Where control groups of version 2 stand.
+/// Where control groups stand: those of version 2, and in `memory` those of version 1.
 const GROUPS: &str = "/sys/fs/cgroup";
 
 /// Returns the largest memory this process has held, in bytes; `None` where the system does not
@@ -49,21 +49,53 @@ fn address_space(limits: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Where a version of control groups keeps limit, use and the pages of files that nobody reads.
+struct Version {
+    folder: &'static str,
+    limit: &'static str,
+    used: &'static str,
+    idle: &'static str,
+}
+
+const SECOND: Version =
+    Version { folder: "", limit: "memory.max", used: "memory.current", idle: "inactive_file " };
+const FIRST: Version = Version {
+    folder: "memory",
+    limit: "memory.limit_in_bytes",
+    used: "memory.usage_in_bytes",
+    idle: "total_inactive_file ",
+};
+
 /// Returns what the tightest of a process's control groups leaves; `None` if none has a limit.
 fn left_in_groups(root: &Path, own: &str) -> Option<u64> {
-    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let number = |path: &Path| read(path)?.trim().parse::<u64>().ok();
-    let left = |group: &Path| {
-        let folder = root.join(group);
-        let limit = number(&folder.join("memory.max"))?;
-        let used = number(&folder.join("memory.current"))?;
-        // Pages of files that nobody reads are given up first.
+    let second = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    // `5:memory:/group`, or several controllers in one hierarchy: `5:cpu,memory:/group`.
+    let first = own.lines().find_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, group) = line.split_once(":/")?;
+        controllers.split(',').any(|name| name == "memory").then_some(group)
+    });
+    let least = |version: &Version, own: &str| {
+        let root = root.join(version.folder);
+        Path::new(own).ancestors().filter_map(|group| version.left(&root.join(group))).min()
+    };
+    let found =
+        [second.and_then(|own| least(&SECOND, own)), first.and_then(|own| least(&FIRST, own))];
+    found.into_iter().flatten().min()
+}
+
+impl Version {
+    fn left(&self, folder: &Path) -> Option<u64> {
+        let number = |name: &str| read(folder.join(name))?.trim().parse::<u64>().ok();
+        // Version 1 writes "no limit" as a number near 2^63.
+        let limit = number(self.limit).filter(|limit| *limit < 1 << 62)?;
+        let used = number(self.used)?;
+        // These are given up first.
         let stat = read(folder.join("memory.stat")).unwrap_or_default();
-        let idle = stat.lines().find_map(|line| line.strip_prefix("inactive_file "));
+        let idle = stat.lines().find_map(|line| line.strip_prefix(self.idle));
         let idle = idle.and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
         Some(limit.saturating_sub(used.saturating_sub(idle)))
-    };
-    Path::new(own).ancestors().filter_map(left).min()
+    }
 }
 
 #[cfg(test)]
@@ -99,6 +131,26 @@ mod tests {
         group("jobs/one", &[("memory.max", "90"), ("memory.current", "100")]);
         assert_eq!(left_in_groups(root.path(), own), Some(0));
         assert_eq!(left_in_groups(root.path(), "0::/\n"), None);
+    }
+
+    /// Source: the kernel's `cgroup-v1/memory` document.
+    #[test]
+    fn control_groups_of_version_1_count_as_well() {
+        let root = tempfile::tempdir().expect("a folder");
+        let write = |group: &str, file: &str, text: &str| {
+            let folder = root.path().join("memory").join(group);
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::write(folder.join(file), text).expect("written");
+        };
+        let own = "5:cpuset:/other\n4:cpu,memory:/jobs/one\n0::/\n";
+        assert_eq!(left_in_groups(root.path(), own), None);
+        write("", "memory.limit_in_bytes", "9223372036854771712\n");
+        write("", "memory.usage_in_bytes", "5\n");
+        assert_eq!(left_in_groups(root.path(), own), None);
+        write("jobs", "memory.limit_in_bytes", "1000\n");
+        write("jobs", "memory.usage_in_bytes", "700\n");
+        write("jobs", "memory.stat", "inactive_file 7\ntotal_inactive_file 100\n");
+        assert_eq!(left_in_groups(root.path(), own), Some(400));
     }
 
     #[cfg(target_os = "linux")]

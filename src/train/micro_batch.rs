@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{BaseFormat, Recipe};
 use crate::{
     corpus::{Example, IGNORED},
-    llama::{Batch, ops::Masked},
+    llama::{Batch, Config, ops::Masked},
 };
 
 /// Padded lengths are multiples of this.
@@ -30,23 +31,67 @@ pub enum Padding {
     /// As padded on the left to a multiple of 8, with transformers' eager attention: padding attends
     /// to the whole row.
     LeftEager,
-    /// The same as in transformers 4.28, whose embedding of token 0, its default for padding, took no
-    /// gradient.
+    /// The same as in transformers 4.28, where the embedding of the configuration's `pad_token_id`
+    /// took no gradient ([`Layout::of`]).
     #[serde(rename = "left-2023")]
     Left2023,
     /// The same with PyTorch's fused attention, the default of today: padding attends to nothing.
     LeftFused,
 }
 
-impl Padding {
+impl Padding {}
+
+/// How rows are joined to a micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// What is done about padding.
+    pub padding: Padding,
+    /// Whether int8 layers see the micro-batch as one call: outlier columns are then those of any of
+    /// its tokens, and all padding is computed, whether or not anything is learnt from it.
+    pub one_call: bool,
+    /// Token whose embedding takes no gradient.
+    pub constant_token: Option<u32>,
+}
+
+impl From<Padding> for Layout {
+    /// Int8 layers see each row by itself; the embedding of 2023 that takes no gradient is token 0's.
+    fn from(padding: Padding) -> Self {
+        let constant_token = (padding == Padding::Left2023).then_some(0);
+        Self { padding, one_call: false, constant_token }
+    }
+}
+
+impl Layout {
+    /// Returns the layout of a recipe's micro-batches for a model.
+    ///
+    /// Without padding no row sees another, in int8 layers neither; with it a micro-batch is what the
+    /// reference computes. Source of the embedding that takes no gradient: transformers 4.28.1,
+    /// `LlamaModel`, `nn.Embedding(..., padding_idx=config.pad_token_id)`, which counts negative ids
+    /// from the end.
+    pub fn of(recipe: &Recipe, config: &Config) -> Self {
+        let padding = recipe.batch.padding;
+        let quantises = matches!(recipe.weights.base, BaseFormat::Int8 | BaseFormat::Int8Rounded);
+        let still = config.pad.and_then(|pad| match usize::try_from(pad) {
+            Ok(pad) => Some(pad),
+            Err(_) => config.vocab_size.checked_sub(usize::try_from(-pad).ok()?),
+        });
+        let still = still.filter(|pad| *pad < config.vocab_size && padding == Padding::Left2023);
+        Self {
+            padding,
+            one_call: quantises && padding != Padding::None,
+            constant_token: still.and_then(|pad| u32::try_from(pad).ok()),
+        }
+    }
+
     /// Returns the most tokens that a micro-batch of up to `rows` rows computes, of rows with
     /// `lengths` tokens; `whole` says that the prompt is learnt, too.
     pub(super) fn most_tokens(self, mut lengths: Vec<usize>, rows: usize, whole: bool) -> usize {
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         lengths.truncate(rows);
-        match self {
-            Self::LeftEager | Self::Left2023 if whole => {
-                lengths.first().map_or(0, |longest| lengths.len() * longest)
+        match self.padding {
+            Padding::LeftEager | Padding::Left2023 if whole || self.one_call => {
+                let width = lengths.first().map_or(0, |longest| longest.next_multiple_of(PAD_TO));
+                lengths.len() * width
             }
             _ => lengths.iter().sum(),
         }
@@ -79,7 +124,8 @@ pub struct MicroBatch {
 
 impl MicroBatch {
     /// Joins rows.
-    pub fn new<'a>(items: impl IntoIterator<Item = &'a Item>, padding: Padding) -> Self {
+    pub fn new<'a>(items: impl IntoIterator<Item = &'a Item>, layout: impl Into<Layout>) -> Self {
+        let Layout { padding, one_call, constant_token } = layout.into();
         let items: Vec<&Item> = items.into_iter().collect();
         let learnt = |label: i64| u32::try_from(label).ok();
         let mut targets: Vec<Option<u32>> = Vec::new();
@@ -102,7 +148,7 @@ impl MicroBatch {
             for (place, item) in items.iter().enumerate() {
                 let first = item.example.labels.first().copied().and_then(learnt);
                 let count = width - item.example.ids.len();
-                if let (Some(first), true) = (first, count > 0) {
+                if count > 0 && (first.is_some() || one_call) {
                     pads.push((place, count));
                     examples.push(item.row);
                     firsts.push(first);
@@ -112,10 +158,12 @@ impl MicroBatch {
             batch = batch.with_padding(PAD_TOKEN, masked, pads);
             for (span, first) in batch.spans()[sequences..].iter().zip(firsts) {
                 targets.resize(span.end, None);
-                targets[span.end - 1] = Some(first);
+                targets[span.end - 1] = first;
             }
         }
-        let constant_token = (padding == Padding::Left2023).then_some(PAD_TOKEN);
+        if one_call {
+            batch = batch.in_one_call();
+        }
         Self { batch, targets, examples, rows: items.len(), constant_token }
     }
 
@@ -174,7 +222,8 @@ mod tests {
         assert_eq!(micro.targets[8 + 2 + 3..], [None, None, None, None, None, Some(3)]);
         assert_eq!((micro.examples.as_slice(), micro.rows), (&[4, 7, 9, 7][..], 3));
         assert_eq!(micro.padded(), 24);
-        let most = |padding: Padding, whole| padding.most_tokens(vec![2, 8, 3], 2, whole);
+        let most =
+            |padding: Padding, whole| Layout::from(padding).most_tokens(vec![2, 8, 3], 2, whole);
         assert_eq!(most(Padding::LeftEager, true), 8 + 8);
         assert_eq!(most(Padding::LeftEager, false), 8 + 3);
         assert_eq!(most(Padding::None, true), 8 + 3);
@@ -182,5 +231,42 @@ mod tests {
         let micro = MicroBatch::new(&items, Padding::LeftFused);
         assert_eq!(micro.targets[8 + 2 + 3..], [Some(3)]);
         assert_eq!(micro.padded(), 24);
+    }
+
+    /// Source: transformers 4.28.1, the rows of the embedding without gradient (`pad_token_id` absent,
+    /// null, -1, 0, 5, -3 with 420 tokens).
+    #[test]
+    fn the_embedding_that_takes_no_gradient_is_that_of_the_configurations_padding() {
+        let mut recipe = Recipe::named("medalpaca-7b-full-2023").expect("a recipe");
+        let still = |recipe: &Recipe, pad: Option<serde_json::Value>| {
+            let golden = include_str!("../../golden/train/trainer.json");
+            let golden: serde_json::Value = serde_json::from_str(golden).expect("JSON");
+            let mut config = golden["config"].clone();
+            if let Some(pad) = pad {
+                config["pad_token_id"] = pad;
+            }
+            let config = Config::parse(&config.to_string()).expect("a configuration");
+            Layout::of(recipe, &config).constant_token
+        };
+        assert_eq!(still(&recipe, None), Some(0));
+        assert_eq!(still(&recipe, Some(serde_json::Value::Null)), None);
+        for (pad, row) in [(-1, 419), (0, 0), (5, 5), (-3, 417)] {
+            assert_eq!(still(&recipe, Some(pad.into())), Some(row), "{pad}");
+        }
+        recipe.batch.padding = Padding::LeftEager;
+        assert_eq!(still(&recipe, None), None);
+    }
+
+    #[test]
+    fn int8_layers_see_a_padded_micro_batch_as_one_call_with_all_its_padding() {
+        let items = [item(4, &[1; 8], 1), item(7, &[3, 4], 1)];
+        let layout = |one_call| Layout { one_call, ..Padding::LeftFused.into() };
+        let alone = MicroBatch::new(&items, layout(false));
+        assert_eq!((alone.tokens(), alone.learnt()), (10, 8));
+        let together = MicroBatch::new(&items, layout(true));
+        assert_eq!((together.tokens(), together.learnt()), (11, 8));
+        assert_eq!(together.examples, [4, 7, 7]);
+        let most = Layout { one_call: true, ..Padding::LeftEager.into() };
+        assert_eq!(most.most_tokens(vec![2, 9, 3], 2, false), 32);
     }
 }

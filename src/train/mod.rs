@@ -43,14 +43,14 @@ pub use gradient::{Gradients, Recompute, accumulate, loss};
 pub use journal::{Event, METRICS};
 pub use lineage::{ExamOverlap, LINEAGE, Lineage};
 pub use memory::{available_memory, peak_memory, restart_peak_memory};
-pub use micro_batch::{Item, MicroBatch, Padding};
+pub use micro_batch::{Item, Layout, MicroBatch, Padding};
 pub use optimizer::Optimizer;
 pub use order::{Era, Sampler, Split, Validation};
 pub use plan::{Normalisation, Plan, Remainder, Window};
 pub use prepare::{MODEL_FILES, Prepared, Request};
 pub use recipe::{
-    BaseFormat, Batching, Data, Difference, End, Lora, OnBadStep, Optimization, OptimizerKind,
-    Rate, Recipe, RecipeError, Run, Text, Weights,
+    BaseFormat, Batching, Begin, Data, Difference, End, Lora, OnBadStep, Optimization,
+    OptimizerKind, Rate, Recipe, RecipeError, Run, Text, Weights,
 };
 pub use report::{Cost, report};
 pub use schedule::{Schedule, ScheduleKind};

@@ -9,27 +9,28 @@ use std::{
 };
 
 use super::{
-    BaseFormat, Cost, Dataset, Estimate, ExamOverlap, Lineage, Outcome, Recipe, TrainError,
+    BaseFormat, Cost, Dataset, Estimate, ExamOverlap, Layout, Lineage, Outcome, Recipe, TrainError,
     estimate, loss_curve, report, trainable,
 };
 use crate::{
     corpus::{Overlap, OverlapLevel, OverlapSearch, OverlapSettings, Row, read_rows},
     exam::{Exam, LoadOptions},
     kernels::{self, matrix::WeightType},
-    llama::{Checkpoint, Hold, Llama, tokenizer::Tokenizer},
-    lora::{Attach, LoraConfig},
-    quant::{Arithmetic, OUTLIER_THRESHOLD},
+    llama::{Checkpoint, Config, Hold, Llama, expected_tensors, tokenizer::Tokenizer},
+    lora::{Attach, LoraConfig, Targets},
+    quant::Arithmetic,
     store::{StoreError, identify_file, write_whole},
 };
 
 /// Files that, beside the weights, make a folder a model.
-pub const MODEL_FILES: [&str; 6] = [
+pub const MODEL_FILES: [&str; 7] = [
     "config.json",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
 ];
 
 /// What to train on what.
@@ -68,7 +69,11 @@ pub struct Prepared {
     pub trained: u64,
     /// What a reader should know of the model's files.
     pub notes: Vec<String>,
+    /// How rows are joined to micro-batches.
+    pub layout: Layout,
     widest: WeightType,
+    /// Magnitude from which an activation is an outlier.
+    threshold: f32,
     adapter: Option<LoraConfig>,
 }
 
@@ -84,6 +89,9 @@ impl Prepared {
         let checkpoint = Checkpoint::open(folder)?;
         let tokenizer =
             Tokenizer::from_dir(folder).map_err(|error| TrainError::Tokenizer(Box::new(error)))?;
+        if recipe.lora.is_none() && checkpoint.is_int8() {
+            return Err(TrainError::Int8Base { path: folder.to_owned() });
+        }
         let notes = [checkpoint.notes(), tokenizer.notes()].concat();
         let config = checkpoint.config();
         if recipe.text.max_length > config.context {
@@ -94,21 +102,23 @@ impl Prepared {
         let data = identify_file(data)?;
         let encoding = recipe.text.encoding(&tokenizer)?;
         let dataset = Dataset::prepare(&rows, &recipe.data, &encoding, &tokenizer)?;
+        dataset.require_vocabulary(config.vocab_size)?;
         let overlap = overlaps(request, &rows)?;
-        let adapter = adapter_config(recipe, request.base_name)?;
+        let adapter = adapter_config(recipe, request.base_name, config)?;
         let trained = trainable(config, adapter.as_ref()).ok_or(TrainError::NoTarget)?;
-        let tokens = recipe.batch.padding.most_tokens(
-            dataset.lengths(),
-            recipe.batch.micro,
-            recipe.text.train_on_inputs,
-        );
-        let validation = dataset.most_validation_tokens(recipe.batch.padding);
+        let layout = Layout::of(recipe, config);
+        let tokens =
+            layout.most_tokens(dataset.lengths(), recipe.batch.micro, recipe.text.train_on_inputs);
+        let validation = dataset.most_validation_tokens(layout);
         let stored = checkpoint.widest_type();
         let mut estimate = estimate(config, recipe, trained, stored, tokens, validation);
         let items = dataset.train.iter().chain(&dataset.validation);
         let held: usize = items.map(|item| item.example.ids.len()).sum();
-        // An id and a label a token; a row's text, and the file's while it is read.
-        estimate.rows = 12 * held as u64 + 2 * data.bytes;
+        // An id and a label a token; the file's bytes while it is read, and the rows' texts, which take
+        // more than the file where that is compressed (Parquet).
+        let text = |row: &Row| row.instruction.len() + row.input.len() + row.output.len();
+        let texts = rows.iter().map(text).sum::<usize>() as u64;
+        estimate.rows = 12 * held as u64 + data.bytes + texts.max(data.bytes);
         let mut base = Vec::new();
         let extra = MODEL_FILES.map(|name| folder.join(name));
         for path in checkpoint.files().chain(extra.iter().map(PathBuf::as_path)) {
@@ -137,7 +147,9 @@ impl Prepared {
             estimate,
             trained: trained.elements,
             notes,
+            layout,
             widest: stored,
+            threshold: checkpoint.outlier_threshold(),
             adapter,
         })
     }
@@ -152,10 +164,8 @@ impl Prepared {
         let mut checkpoint = Checkpoint::open(&self.folder)?;
         let Some(config) = &self.adapter else { return Ok(checkpoint.load(Hold::Trainable)?) };
         let recipe = &self.lineage.recipe;
-        let int8 = |floats, arithmetic| {
-            let threshold = OUTLIER_THRESHOLD;
-            Hold::Int8 { floats, arithmetic, threshold }
-        };
+        let int8 =
+            |floats, arithmetic| Hold::Int8 { floats, arithmetic, threshold: self.threshold };
         let hold = match recipe.weights.base {
             BaseFormat::F32 => Hold::Frozen(WeightType::F32),
             BaseFormat::Bf16 => Hold::Frozen(WeightType::Bf16),
@@ -173,12 +183,13 @@ impl Prepared {
     }
 
     /// Writes what belongs beside trained weights: the files that make the folder a model where all
-    /// weights were trained, `loss.svg` and `train_report.md`. A report that is there stays where
-    /// this process trained nothing.
+    /// weights were trained, which is then opened as one, `loss.svg` and `train_report.md`. A report
+    /// that is there stays where this process trained nothing.
     ///
     /// # Errors
     ///
-    /// [`TrainError::Store`] if a file cannot be read or written.
+    /// [`TrainError::Store`] if a file cannot be read or written; [`TrainError::Base`] or
+    /// [`TrainError::Tokenizer`] if the folder is no model.
     pub fn write_beside(
         &self,
         out: &Path,
@@ -187,6 +198,8 @@ impl Prepared {
     ) -> Result<(), TrainError> {
         if self.lineage.recipe.lora.is_none() {
             self.write_model_files(out)?;
+            Checkpoint::open(out)?;
+            Tokenizer::from_dir(out).map_err(|error| TrainError::Tokenizer(Box::new(error)))?;
         }
         let report_path = out.join("train_report.md");
         if outcome.updates_here == 0 && report_path.exists() {
@@ -257,8 +270,16 @@ fn overlaps(request: &Request<'_>, rows: &[Row]) -> Result<Vec<ExamOverlap>, Tra
 }
 
 /// The adapter's settings, as PEFT writes them.
-fn adapter_config(recipe: &Recipe, base: &str) -> Result<Option<LoraConfig>, TrainError> {
+fn adapter_config(
+    recipe: &Recipe,
+    base: &str,
+    config: &Config,
+) -> Result<Option<LoraConfig>, TrainError> {
     let Some(lora) = &recipe.lora else { return Ok(None) };
+    let targets = match &lora.targets {
+        Targets::Pattern(text) if text.eq_ignore_ascii_case("all-linear") => all_linear(config),
+        targets => targets.clone(),
+    };
     let json = serde_json::json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -271,7 +292,47 @@ fn adapter_config(recipe: &Recipe, base: &str) -> Result<Option<LoraConfig>, Tra
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
-        "target_modules": lora.targets,
+        "target_modules": targets,
     });
     Ok(Some(LoraConfig::parse(&json.to_string())?))
+}
+
+/// The linear layers of the blocks as PEFT names them for `all-linear`: in full, or, where that is
+/// 20 names or more, by their ends.
+///
+/// Source: PEFT 0.21.2, `_maybe_include_all_linear_layers` and `_find_minimal_target_modules`
+/// (`MIN_TARGET_MODULES_FOR_OPTIMIZATION`), run on networks of two to four blocks.
+fn all_linear(config: &Config) -> Targets {
+    const SHORTENED_FROM: usize = 20;
+    let tensors = expected_tensors(config);
+    let names = tensors.iter().filter_map(|(name, _)| name.strip_suffix("_proj.weight"));
+    let mut names: Vec<String> = names.map(|name| format!("{name}_proj")).collect();
+    if names.len() >= SHORTENED_FROM {
+        let end = |name: &String| name.rsplit('.').next().unwrap_or_default().to_owned();
+        names = names.iter().map(end).collect();
+    }
+    names.sort_unstable();
+    names.dedup();
+    Targets::Names(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Source: PEFT 0.21.2 with two and three blocks.
+    #[test]
+    fn all_linear_is_written_as_the_names_that_peft_writes() {
+        let config = |layers: usize| {
+            let golden = include_str!("../../golden/train/trainer.json");
+            let golden: serde_json::Value = serde_json::from_str(golden).expect("JSON");
+            let mut config = golden["config"].clone();
+            config["num_hidden_layers"] = layers.into();
+            Config::parse(&config.to_string()).expect("a configuration")
+        };
+        let Targets::Names(names) = all_linear(&config(2)) else { panic!("no names") };
+        assert_eq!((names.len(), &*names[0]), (14, "model.layers.0.mlp.down_proj"));
+        let ends = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"];
+        assert_eq!(all_linear(&config(3)), Targets::Names(ends.map(str::to_owned).into()));
+    }
 }

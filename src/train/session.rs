@@ -11,11 +11,13 @@ use std::{
 };
 
 use super::{
-    Best, Checkpoints, Dataset, Defect, Era, Event, LINEAGE, Lineage, MicroBatch, OnBadStep, Plan,
-    Progress, Recipe, Recompute, Remainder, Schedule, Settings, TrainError, Trainer, Update,
-    checkpoint::{require_finite, verify_weights, write_weights},
+    Best, Checkpoints, Dataset, Defect, Era, Event, LINEAGE, Layout, Lineage, MicroBatch,
+    OnBadStep, Plan, Progress, Recipe, Recompute, Remainder, Schedule, Settings, TrainError,
+    Trainer, Update, Validation,
+    checkpoint::{require_finite, verify_weights, weights_file, write_weights},
     events::EventFile,
     journal::Journal,
+    optimizer::edit,
     peak_memory,
 };
 use crate::{
@@ -33,7 +35,12 @@ pub trait Watch {
     fn validated(&mut self, step: u64, loss: f64, is_best: bool);
     /// An update was left out.
     fn skipped(&mut self, step: u64, defect: Defect, rows: &[usize]);
-    /// Whether to stop after this update, with a checkpoint.
+    /// `done` of the `all` micro-batches of update `step` were computed.
+    fn computed(&mut self, step: u64, done: usize, all: usize) {
+        let _ = (step, done, all);
+    }
+    /// Whether to stop, with a checkpoint of the last update that was finished; asked after every
+    /// update, and within one after every micro-batch.
     fn stop(&mut self) -> bool;
 }
 
@@ -73,8 +80,15 @@ impl Recipe {
             remainder: self.batch.remainder,
             epochs: self.schedule.epochs,
             max_steps: self.schedule.max_steps,
-            eval_every: self.run.eval_every,
+            // Without a row held out there is no validation that could move the order.
+            eval_every: if self.holds_out() { self.run.eval_every } else { 0 },
         }
+    }
+
+    /// Whether any row is held out.
+    pub(super) fn holds_out(&self) -> bool {
+        let held = self.data.validation;
+        held != Validation::Rows(0) && held != Validation::Share(0.0)
     }
 
     /// Whether the rows held out are asked after the last update, too.
@@ -126,7 +140,8 @@ impl<'a> Session<'a> {
     ///
     /// [`TrainError::OtherTraining`] if the folder holds another, [`StoreError::NotEmpty`] if it holds
     /// anything else; [`TrainError::Damaged`] if its newest checkpoint is, or the best where that is
-    /// to be the result; [`TrainError::Store`] if it cannot be written or is in use.
+    /// to be the result; [`TrainError::Finished`] if its result is there and no checkpoint;
+    /// [`TrainError::Store`] if it cannot be written or is in use.
     pub fn open(
         folder: &'a Path,
         lineage: &Lineage,
@@ -143,8 +158,10 @@ impl<'a> Session<'a> {
         let lock = RunLock::take(folder)?;
         lineage.claim(folder)?;
         let checkpoints = Checkpoints::new(folder)?;
+        let result = folder.join(weights_file(network));
         let progress = match checkpoints.steps()?.last() {
             Some(step) => checkpoints.load_weights(*step, network)?,
+            None if result.exists() => return Err(TrainError::Finished { path: result }),
             None => Progress::default(),
         };
         if let Some(best) = progress.best.filter(|_| recipe.run.keep_best)
@@ -190,7 +207,8 @@ impl<'a> Session<'a> {
         let rows_of_update = recipe.batch.micro * recipe.batch.accumulation;
         let sampler = self.dataset.sampler(&recipe.data, rows_of_update);
         let done = usize::try_from(self.progress.step).unwrap_or(usize::MAX);
-        let validation = self.dataset.validation_batches(recipe.batch.padding);
+        let layout = Layout::of(recipe, self.network.config());
+        let validation = self.dataset.validation_batches(layout);
         let network = self.network;
         let mut trainer = Trainer::new(network, recipe.settings(total));
         (trainer.step, trainer.made) = (self.progress.step, self.progress.made);
@@ -210,13 +228,27 @@ impl<'a> Session<'a> {
             if ending == Ending::Early {
                 break;
             }
+            let trainer_step = trainer.step;
             let micros: Vec<MicroBatch> = window
                 .micro_batches
                 .iter()
-                .map(|places| self.dataset.micro_batch(places, recipe.batch.padding))
+                .map(|places| self.dataset.micro_batch(places, layout))
                 .collect();
-            match trainer.update(&micros) {
-                Ok(update) => {
+            // Heard between micro-batches, too: the unfinished update is made again.
+            let mut go_on = |done: usize| {
+                watch.computed(trainer_step + 1, done, micros.len());
+                done == micros.len() || !watch.stop()
+            };
+            match trainer.update_while(&micros, &mut go_on) {
+                Ok(None) => {
+                    if saved != self.progress.step {
+                        self.save(&trainer, wall_s())?;
+                        saved = self.progress.step;
+                    }
+                    ending = Ending::Interrupted;
+                    break;
+                }
+                Ok(Some(update)) => {
                     let Update { step, loss, rate, norm, tokens, learnt } = update;
                     let (epoch, wall_s) = (window.epoch, wall_s());
                     self.log(Event::Update {
@@ -271,11 +303,7 @@ impl<'a> Session<'a> {
             }
             let interrupted = step < total && watch.stop();
             if save || interrupted || step == total {
-                self.progress.wall_s = wall_s();
-                self.progress.mem_peak = self.progress.mem_peak.max(peak_memory());
-                self.progress.log_bytes = self.journal.sync()?;
-                let keep = recipe.run.keep;
-                self.checkpoints.save(network, &trainer.optimizer, &self.progress, keep)?;
+                self.save(&trainer, wall_s())?;
                 saved = step;
             }
             if interrupted {
@@ -287,6 +315,15 @@ impl<'a> Session<'a> {
         drop(trainer);
         let updates_here = self.progress.step - begun_at;
         self.finish(ending, updates_here)
+    }
+
+    /// Writes a checkpoint.
+    fn save(&mut self, trainer: &Trainer<'_>, wall_s: f64) -> Result<(), TrainError> {
+        self.progress.wall_s = wall_s;
+        self.progress.mem_peak = self.progress.mem_peak.max(peak_memory());
+        self.progress.log_bytes = self.journal.sync()?;
+        let keep = self.recipe.run.keep;
+        self.checkpoints.save(self.network, &trainer.optimizer, &self.progress, keep)
     }
 
     fn log(&mut self, event: Event) -> Result<(), TrainError> {
@@ -330,9 +367,19 @@ impl<'a> Session<'a> {
             return Err(TrainError::Validation { step });
         }
         require_finite(step, self.network, None)?;
-        let Some(adapter) = self.network.adapter()? else { return Ok(()) };
-        if adapter.modules.values().any(|low| low.b.iter().any(|b| *b != 0.0)) {
+        if self.network.adapter_settings().is_none() {
             return Ok(());
+        }
+        for (name, variable) in self.network.variables() {
+            // An embedding's branch begins with an A of zeros, any other with a B of zeros.
+            if !name.ends_with(".lora_B.weight") && !name.ends_with(".lora_embedding_A") {
+                continue;
+            }
+            let mut is_zero = true;
+            edit(variable, |values| is_zero = values.iter().all(|value| *value == 0.0))?;
+            if !is_zero {
+                return Ok(());
+            }
         }
         let moves = |event: &Event| matches!(event, Event::Update { step: at, rate, .. } if *at <= step && *rate != 0.0);
         let rate_was_zero = !self.journal.events.iter().any(moves);

@@ -19,7 +19,7 @@ use super::{
     tensors::{Planned, Values},
 };
 use crate::{
-    llama::NetworkError,
+    llama::{Llama, NetworkError},
     quant::{Blockwise, Moments8bit},
 };
 
@@ -203,8 +203,23 @@ impl<'a> Stored<'a> {
         let mut left = into.iter_mut();
         self.take(name, Dtype::F32, bytes, |piece| {
             let (words, _) = piece.as_chunks();
-            left.by_ref().zip(words).for_each(|(value, word)| *value = f32::from_le_bytes(*word));
+            // The words first: a zip takes from its first part what its second has no match for.
+            words.iter().zip(left.by_ref()).for_each(|(word, value)| {
+                *value = f32::from_le_bytes(*word);
+            });
         })
+    }
+
+    /// Returns whether the stored values of a tensor are these, bit for bit.
+    fn holds(&mut self, name: &str, values: &[f32]) -> Result<bool, TrainError> {
+        let (mut left, mut same) = (values.iter(), true);
+        self.take(name, Dtype::F32, 4 * values.len(), |piece| {
+            let (words, _) = piece.as_chunks();
+            words.iter().zip(left.by_ref()).for_each(|(word, value)| {
+                same &= u32::from_le_bytes(*word) == value.to_bits();
+            });
+        })?;
+        Ok(same)
     }
 
     fn codes(&mut self, name: &str, into: &mut Blockwise) -> Result<(), TrainError> {
@@ -216,9 +231,15 @@ impl<'a> Stored<'a> {
         Ok(())
     }
 
-    /// Puts the stored values into the trained weights.
-    pub(super) fn weights(mut self, variables: &[(String, Var)]) -> Result<(), TrainError> {
-        for (name, variable) in variables {
+    /// Puts the stored values into the trained weights. What else the adapter holds must be as the
+    /// network has it.
+    pub(super) fn weights(mut self, network: &Llama) -> Result<(), TrainError> {
+        for (name, whole) in network.adapter_constants() {
+            if !self.holds(name, &whole.values)? {
+                return Err(self.damaged(format!("holds another `{name}` than the base model")));
+            }
+        }
+        for (name, variable) in network.variables() {
             let mut read = Ok(());
             edit(variable, |weights| read = self.floats(name, weights))?;
             read?;
@@ -226,17 +247,19 @@ impl<'a> Stored<'a> {
         self.nothing_left()
     }
 
-    /// Returns whether the stored values are those of the trained weights, bit for bit.
-    pub(super) fn are_weights(mut self, variables: &[(String, Var)]) -> Result<bool, TrainError> {
-        for (name, variable) in variables {
-            let mut stored = vec![0.0; variable.elem_count()];
-            self.floats(name, &mut stored)?;
-            let held: Vec<f32> = variable.flatten_all()?.to_vec1()?;
-            if !stored.iter().zip(&held).all(|(a, b)| a.to_bits() == b.to_bits()) {
-                return Ok(false);
-            }
+    /// Returns whether the stored values are those of the trained weights, and of what else the
+    /// adapter holds, bit for bit.
+    pub(super) fn are_weights(mut self, network: &Llama) -> Result<bool, TrainError> {
+        let mut same = true;
+        for (name, whole) in network.adapter_constants() {
+            same &= self.holds(name, &whole.values)?;
         }
-        self.nothing_left().map(|()| true)
+        for (name, variable) in network.variables() {
+            let mut read = Ok(false);
+            edit(variable, |weights| read = self.holds(name, weights))?;
+            same &= read?;
+        }
+        self.nothing_left().map(|()| same)
     }
 
     /// Puts the stored values into the optimizer's states.
@@ -277,5 +300,30 @@ impl<'a> Stored<'a> {
             Some(name) => Err(self.damaged(format!("holds `{name}`, which is not known here"))),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_of_several_pieces_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let values: Vec<f32> = (0..2 * PIECE + 3).map(|i| i as f32).collect();
+        let planned = Planned {
+            name: "a".into(),
+            shape: vec![values.len()],
+            dtype: "F32",
+            values: Box::new(|| Ok(Values::F32(values.clone()))),
+        };
+        crate::train::tensors::write(&path, &[planned]).unwrap();
+        let mut read = vec![0.0; values.len()];
+        Stored::open(&path).unwrap().floats("a", &mut read).unwrap();
+        assert!(read == values);
+        assert!(Stored::open(&path).unwrap().holds("a", &values).unwrap());
+        read[PIECE] = 0.5;
+        assert!(!Stored::open(&path).unwrap().holds("a", &read).unwrap());
     }
 }

@@ -93,30 +93,42 @@ impl<'a> Trainer<'a> {
     /// [`TrainError::BadStep`] if there is a [`Defect`]: no weight is changed then, and
     /// [`Trainer::skip`] goes on. [`TrainError::NoGradient`] if a weight got no gradient.
     pub fn update(&mut self, window: &[MicroBatch]) -> Result<Update, TrainError> {
-        let bad = |defect, micros: &[MicroBatch]| TrainError::BadStep {
-            step: self.step + 1,
-            defect,
-            rows: micros.iter().flat_map(|micro| micro.examples[..micro.rows].to_vec()).collect(),
-        };
+        let update = self.update_while(window, &mut |_| true)?;
+        Ok(update.expect("nothing stops it"))
+    }
+
+    /// Makes the next update as [`Trainer::update`], asking after each micro-batch with their number
+    /// so far whether to go on; `None`, and nothing has changed, if not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Trainer::update`].
+    pub fn update_while(
+        &mut self,
+        window: &[MicroBatch],
+        go_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<Update>, TrainError> {
         let learnt: usize = window.iter().map(MicroBatch::learnt).sum();
-        let tokens = window.iter().map(MicroBatch::tokens).sum();
         if learnt == 0 {
-            return Err(bad(Defect::NothingToLearn, window));
+            return Err(self.bad(Defect::NothingToLearn, window));
         }
         let settings = &self.settings;
         let divisor = if settings.full_divisor { settings.accumulation } else { window.len() };
         let mut gradients = Gradients::new(self.network);
         let mut loss = 0.0;
-        for micro in window {
+        for (done, micro) in (1..).zip(window) {
             let here = std::slice::from_ref(micro);
             let scale = match settings.normalisation {
                 Normalisation::Tokens => 1.0 / learnt as f64,
                 Normalisation::MeanOfMeans if micro.learnt() == 0 => {
-                    return Err(bad(Defect::NothingToLearn, here));
+                    return Err(self.bad(Defect::NothingToLearn, here));
                 }
                 Normalisation::MeanOfMeans => 1.0 / (micro.learnt() * divisor) as f64,
             };
             if micro.learnt() == 0 {
+                if !go_on(done) {
+                    return Ok(None);
+                }
                 continue;
             }
             let rows: Vec<u64> = micro.examples.iter().map(|row| *row as u64).collect();
@@ -130,17 +142,31 @@ impl<'a> Trainer<'a> {
                 &mut gradients,
             )?;
             if !sum.is_finite() {
-                return Err(bad(Defect::LossNotFinite, here));
+                return Err(self.bad(Defect::LossNotFinite, here));
             }
             if sum == 0.0 {
-                return Err(bad(Defect::LossZero, here));
+                return Err(self.bad(Defect::LossZero, here));
             }
             loss += sum * scale;
+            if !go_on(done) {
+                return Ok(None);
+            }
         }
+        self.apply(window, gradients, loss).map(Some)
+    }
+
+    /// Clips the gradients and changes the weights.
+    fn apply(
+        &mut self,
+        window: &[MicroBatch],
+        mut gradients: Gradients,
+        loss: f64,
+    ) -> Result<Update, TrainError> {
         let norm = gradients.norm();
         if !norm.is_finite() {
-            return Err(bad(Defect::GradientNotFinite, window));
+            return Err(self.bad(Defect::GradientNotFinite, window));
         }
+        let settings = &self.settings;
         let variables = self.network.variables();
         if let Some(place) = gradients.values().iter().position(Vec::is_empty) {
             return Err(TrainError::NoGradient { name: variables[place].0.clone() });
@@ -152,7 +178,14 @@ impl<'a> Trainer<'a> {
         self.optimizer.update(rate, self.made + 1, variables, &gradients)?;
         self.step += 1;
         self.made += 1;
+        let tokens = window.iter().map(MicroBatch::tokens).sum();
+        let learnt = window.iter().map(MicroBatch::learnt).sum();
         Ok(Update { step: self.step, loss, rate, norm, tokens, learnt })
+    }
+
+    fn bad(&self, defect: Defect, micros: &[MicroBatch]) -> TrainError {
+        let rows = micros.iter().flat_map(|micro| micro.examples[..micro.rows].to_vec());
+        TrainError::BadStep { step: self.step + 1, defect, rows: rows.collect() }
     }
 
     /// Leaves an update out: the learning rate goes on, the weights stay.

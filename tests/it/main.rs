@@ -90,6 +90,7 @@ mod tokenizer_hostile;
 mod tokenizer_prompts;
 mod train_command;
 mod train_defects;
+mod train_folder;
 mod train_memory;
 mod train_recipes;
 mod train_session;

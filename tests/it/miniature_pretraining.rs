@@ -9,7 +9,7 @@ use medharness::{
     },
     llama::tokenizer::{Tokenizer, learn, learnt_config},
     stats::Seed,
-    train::{Dataset, Recipe, reading_order},
+    train::{Begin, Dataset, Recipe, reading_order},
 };
 use serde_json::Value;
 
@@ -173,7 +173,7 @@ fn the_recipes_of_the_miniature_say_why() {
             .filter(|key| !recipe.sources.contains_key(key))
             .collect();
         assert!(silent.is_empty(), "{name}: {silent:?}");
-        assert!(recipe.text.bos);
+        assert_eq!(recipe.text.bos, Begin::Declared(true));
         assert_eq!(recipe.text.train_on_inputs, name.starts_with("mini-pretrain"));
         assert_eq!(recipe.lora.is_some(), name.contains("lora"));
     }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use medharness::{
-    lora::Adapter,
+    lora::{Adapter, Targets},
     train::{Checkpoints, Event},
 };
 use serde_json::Value;
@@ -110,6 +110,9 @@ fn what_a_training_leaves_behind() {
     let out = place.path("out");
     let adapter = Adapter::read(&out).expect("an adapter");
     assert_eq!(adapter.modules.len(), 14);
+    // As PEFT writes them, not `all-linear`.
+    let Some(Targets::Names(names)) = &adapter.config.target_modules else { panic!("no names") };
+    assert_eq!((names.len(), &*names[0]), (14, "model.layers.0.mlp.down_proj"));
     assert!(adapter.modules.values().any(|low| low.b.iter().any(|b| *b != 0.0)));
     let lineage: Value =
         serde_json::from_str(&fs::read_to_string(out.join("train.json")).expect("lineage"))

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use crate::{
     support::medharness,
-    trainer_support::{golden, recipe_text, write_model_of},
+    trainer_support::{Fresh, golden, recipe_text, write_model_of},
 };
 
 /// The bound.
@@ -25,7 +25,7 @@ fn write_large(folder: &Path) {
         config[key] = value.into();
     }
     config.as_object_mut().expect("an object").remove("head_dim");
-    write_model_of(&config, folder);
+    write_model_of(&config, Fresh { norm: 1.0 }, folder);
     let row = serde_json::json!({
         "instruction": "Say it again. ".repeat(60), "input": "", "output": "No.",
     });

@@ -1,8 +1,8 @@
 //! Recipes: every value has a source, typos are refused, differences are said.
 
-use medharness::train::{Recipe, RecipeError};
+use medharness::train::{Begin, Recipe, RecipeError};
 
-use crate::trainer_support::recipe_text;
+use crate::trainer_support::{recipe_text, tiny_tokenizer};
 
 #[test]
 fn every_value_of_every_recipe_has_a_source() {
@@ -21,9 +21,84 @@ fn the_papers_recipes_are_the_papers() {
     let recipe = Recipe::named("medalpaca-13b-lora-8bit-2023").expect("a recipe");
     assert_eq!((recipe.optimizer.rate, recipe.schedule.epochs), (1e-5, 5.0));
     assert_eq!(recipe.batch.micro * recipe.batch.accumulation, 128);
-    assert!(!recipe.text.bos && recipe.text.train_on_inputs);
+    assert!(recipe.text.bos == Begin::Declared(false) && recipe.text.train_on_inputs);
     // 5,942 rows, 595 of them held out: 41 updates an epoch, nearly half of all are warm-up.
     assert_eq!((recipe.plan(5347).updates(), recipe.settings(205).schedule.warmup), (205, 100));
+}
+
+/// Updates and warm-up on the repository's small file (5,942 rows, 595 of them held out), and of
+/// alpaca-lora on its own (52,002 rows, 2,000 held out); from batches and accumulation by hand.
+#[test]
+fn the_recipes_of_2023_make_the_updates_that_they_speak_of() {
+    for (name, rows, an_epoch, updates) in [
+        ("medalpaca-7b-lora-8bit-2023", 5347, 41, 205),
+        ("medalpaca-7b-lora-2023", 5347, 41, 205),
+        ("medalpaca-7b-full-2023", 5347, 20, 100),
+        ("medalpaca-13b-lora-8bit-2023", 5347, 41, 205),
+        ("medalpaca-13b-lora-2023", 5347, 41, 205),
+        ("medalpaca-13b-full-2023", 5347, 20, 100),
+        ("alpaca-lora", 50_002, 390, 1170),
+    ] {
+        let recipe = Recipe::named(name).expect("a recipe");
+        let plan = recipe.plan(rows);
+        assert_eq!((plan.updates_per_epoch(), plan.updates()), (an_epoch, updates), "{name}");
+        assert_eq!(recipe.settings(updates).schedule.warmup, 100, "{name}");
+        if name == "alpaca-lora" {
+            continue;
+        }
+        let said = format!("100 of {updates} updates are warm-up");
+        assert!(recipe.sources["schedule.warmup"].contains(&said), "{name}: {said}");
+        let fires = updates / recipe.run.eval_every > 0;
+        let never = recipe.sources["run.eval_every"].contains("never fires on the small file");
+        assert_eq!(fires, !never, "{name}");
+        // fp16 has a scaler, bf16 has none.
+        let scales = recipe.sources["run.on_bad_step"].contains("GradScaler");
+        assert_eq!(scales, recipe.lora.is_some(), "{name}");
+        assert!(recipe.sources["run.keep"].contains("counts the best"), "{name}");
+    }
+}
+
+/// Eight devices see 669 rows each (5,347 filled up to 5,352): 168 batches, 21 updates an epoch.
+#[test]
+fn the_full_recipes_say_what_eight_devices_made_of_the_same_rows() {
+    let mut recipe = Recipe::named("medalpaca-7b-full-2023").expect("a recipe");
+    recipe.batch.accumulation = 8;
+    let plan = recipe.plan(669);
+    assert_eq!((plan.updates_per_epoch(), plan.updates()), (21, 105));
+    for name in ["medalpaca-7b-full-2023", "medalpaca-13b-full-2023"] {
+        let recipe = Recipe::named(name).expect("a recipe");
+        assert!(recipe.sources["batch.accumulation"].contains("105 updates"), "{name}");
+        assert!(recipe.sources["data.order"].contains("DistributedSampler"), "{name}");
+    }
+}
+
+#[test]
+fn validations_that_are_never_made_do_not_move_the_order_of_grouped_rows() {
+    let text = recipe_text(true).replace("keep_best = true", "keep_best = false");
+    for none in ["validation = 0", "validation = 0.0"] {
+        let recipe = Recipe::parse(&text.replace("validation = 3", none), "small").expect("one");
+        assert_eq!(recipe.plan(47).eval_every, 0, "{none}");
+    }
+    assert_eq!(Recipe::parse(&text, "small").expect("a recipe").plan(44).eval_every, 4);
+}
+
+/// decapoda-research/llama-7b-hf with the slow tokenizer: BOS and EOS are 0, not 1 and 2.
+#[test]
+fn a_first_token_that_the_tokenizer_does_not_declare_can_be_asked_for() {
+    let tokenizer = medharness::llama::tokenizer::Tokenizer::from_file(&tiny_tokenizer());
+    let tokenizer = tokenizer.expect("a tokenizer");
+    for (bos, first) in [("true", Some(1)), ("false", None), ("{ id = 0 }", Some(0))] {
+        let text = recipe_text(true).replace("bos = true", &format!("bos = {bos}"));
+        let recipe = Recipe::parse(&text, "small").expect("a recipe");
+        assert_eq!(recipe.text.encoding(&tokenizer).expect("tokens").bos, first, "{bos}");
+    }
+    // As before in a training's files.
+    let recipe = Recipe::parse(&recipe_text(true), "small").expect("a recipe");
+    assert_eq!(serde_json::to_value(&recipe).expect("JSON")["text"]["bos"], true);
+    let alpaca = Recipe::named("alpaca-lora").expect("a recipe");
+    for key in ["text.bos", "text.end"] {
+        assert!(alpaca.sources[key].contains("{ id = 0 }"), "{key}");
+    }
 }
 
 #[test]

@@ -18,13 +18,13 @@ use medharness::{
 
 use crate::trainer_support::{golden, recipe_text, root, rows, small_network, tiny_tokenizer};
 
-fn recipe(lora: bool) -> Recipe {
+pub(crate) fn recipe(lora: bool) -> Recipe {
     let mut recipe = Recipe::parse(&recipe_text(lora), "small").expect("a recipe");
     recipe.schedule.max_steps = Some(8);
     recipe
 }
 
-fn network(recipe: &Recipe) -> Llama {
+pub(crate) fn network(recipe: &Recipe) -> Llama {
     let golden = golden("trainer.json");
     let Some(lora) = &recipe.lora else { return small_network(&golden, Hold::Trainable) };
     let mut network = small_network(&golden, Hold::Frozen(WeightType::F32));
@@ -38,13 +38,13 @@ fn network(recipe: &Recipe) -> Llama {
     network
 }
 
-fn dataset(recipe: &Recipe) -> Dataset {
+pub(crate) fn dataset(recipe: &Recipe) -> Dataset {
     let tokenizer = Tokenizer::from_file(&tiny_tokenizer()).expect("a tokenizer");
     let encoding = recipe.text.encoding(&tokenizer).expect("tokens");
     Dataset::prepare(&rows(), &recipe.data, &encoding, &tokenizer).expect("encodes")
 }
 
-fn lineage(recipe: &Recipe) -> Lineage {
+pub(crate) fn lineage(recipe: &Recipe) -> Lineage {
     Lineage {
         format_version: 1,
         recipe: recipe.clone(),
@@ -72,7 +72,7 @@ impl Watch for StopAfter {
     }
 }
 
-fn train(folder: &Path, recipe: &Recipe, updates: usize) -> Result<Outcome, TrainError> {
+pub(crate) fn train(folder: &Path, recipe: &Recipe, updates: usize) -> Result<Outcome, TrainError> {
     train_on(&dataset(recipe), folder, recipe, updates)
 }
 
@@ -127,7 +127,7 @@ fn history(outcome: &Outcome) -> Vec<(u64, u64, u64, Vec<usize>)> {
     outcome.events.iter().map(of).collect()
 }
 
-fn result(folder: &Path) -> Vec<u8> {
+pub(crate) fn result(folder: &Path) -> Vec<u8> {
     let name = ["adapter_model.safetensors", "model.safetensors"];
     let path = name.map(|name| folder.join(name)).into_iter().find(|path| path.is_file());
     fs::read(path.expect("a result")).expect("readable")
@@ -169,7 +169,7 @@ fn an_interrupted_training_ends_with_the_bits_of_one_that_was_not() {
 }
 
 /// Interrupted after every third update, on 1 and 2 threads in turn.
-fn check_interrupted(what: &str, recipe: &Recipe) -> Outcome {
+pub(crate) fn check_interrupted(what: &str, recipe: &Recipe) -> Outcome {
     let (whole, parts) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
     let expected = in_threads(2, || train(whole.path(), recipe, 99)).expect("trains");
     let mut threads = 1;

@@ -8,16 +8,16 @@ use medharness::{
     lora::{Attach, LoraConfig},
     stats::{Seed, random::Mt19937},
     train::{
-        Dataset, Era, MicroBatch, Normalisation, Optimization, OptimizerKind, Padding, Plan,
-        Prepared, Rate, Recipe, Recompute, Remainder, Request, Sampler, Schedule, ScheduleKind,
-        Settings, Trainer,
+        Dataset, Era, Layout, MicroBatch, Normalisation, Optimization, OptimizerKind, Padding,
+        Plan, Prepared, Rate, Recipe, Recompute, Remainder, Request, Sampler, Schedule,
+        ScheduleKind, Settings, Trainer,
     },
 };
 use serde_json::Value;
 
 use crate::trainer_support::{
-    dataset, digest, golden, number, recipe_text, root, rows, settings, size, small_network,
-    tiny_tokenizer, write_model,
+    Fresh, dataset, digest, golden, number, recipe_text, root, rows, settings, size, small_network,
+    tiny_tokenizer, write_model_of,
 };
 
 /// f32 sums in another order, carried through up to 60 updates.
@@ -32,6 +32,11 @@ const LOSS_INT8_EVALUATION: f64 = 2e-3;
 /// Of the norm of gradients with activations in int8: where f32 sums come out on the other side of a tie,
 /// a code differs by one. Largest seen: 1.03e-3.
 const NORM_INT8: f64 = 3e-3;
+
+/// Of losses with outliers, and how many updates are held to it: the next one has an activation so
+/// close to a code's boundary that the rounding before it decides. Seen row by row, the first loss is
+/// off by 7e-5 and its norm by 4e-3.
+const LOSS_OUTLIERS: (f64, usize) = (1e-6, 2);
 
 /// Of a weight's norm; of the norm of its change ten times as much, since AdamW's first updates turn
 /// a gradient's sign, rounding included, into a full step.
@@ -117,7 +122,7 @@ struct Run<'a> {
     plan: Plan,
     sampler: Sampler,
     remainder: Remainder,
-    padding: Padding,
+    layout: Layout,
     /// Tolerance of the losses.
     loss: f64,
 }
@@ -146,7 +151,8 @@ impl<'a> Run<'a> {
             Era::AsWritten => unreachable!("no reference reads rows as they are written"),
         };
         let loss = if case["base"] == "bf16" { LOSS_BF16 } else { LOSS };
-        Self { golden, dataset, plan, sampler, remainder, padding, loss }
+        let layout = padding.into();
+        Self { golden, dataset, plan, sampler, remainder, layout, loss }
     }
 
     /// Tokens, labels, order and the division into updates.
@@ -190,7 +196,7 @@ impl<'a> Run<'a> {
             let micros: Vec<MicroBatch> = window
                 .micro_batches
                 .iter()
-                .map(|m| self.dataset.micro_batch(m, self.padding))
+                .map(|m| self.dataset.micro_batch(m, self.layout))
                 .collect();
             let update = trainer.update(&micros).expect("an update");
             let theirs: f64 = losses[seen..seen + micros.len()].iter().map(number).sum();
@@ -210,7 +216,7 @@ impl<'a> Run<'a> {
             return;
         }
         let loss =
-            trainer.validate(&self.dataset.validation_batches(self.padding)).expect("validates");
+            trainer.validate(&self.dataset.validation_batches(self.layout)).expect("validates");
         let tolerance = match self.golden["case"]["base"].as_str() {
             Some("int8") => LOSS_INT8_EVALUATION,
             _ => self.loss,
@@ -306,17 +312,19 @@ fn full_training_with_states_in_8_bit_equals_transformers_with_bitsandbytes() {
 fn check_int8(case: &str, base: &str) {
     let golden = golden("trainer.json");
     let case = &golden["cases"][case];
-    let run = Run::new(case, Era::Current, &rows(), &tiny_tokenizer());
+    let mut run = Run::new(case, Era::Current, &rows(), &tiny_tokenizer());
     run.check_rows();
     let folder = tempfile::tempdir().expect("a folder");
-    write_model(folder.path());
+    let norm = case["case"]["norm"].as_f64().unwrap_or(1.0) as f32;
+    write_model_of(&golden["config"], Fresh { norm }, folder.path());
     let lora = &case["case"]["lora"];
     let text = recipe_text(true)
         .replace("base = \"f32\"", &format!("base = \"{base}\""))
         .replace("dropout = 0.1", "dropout = 0.0")
         .replace("rank = 4", &format!("rank = {}", lora["r"]))
         .replace("alpha = 16.0", &format!("alpha = {:.1}", number(&lora["lora_alpha"])))
-        .replace("\"all-linear\"", &lora["target_modules"].to_string());
+        .replace("\"all-linear\"", &lora["target_modules"].to_string())
+        .replace("padding = \"none\"", "padding = \"left-fused\"");
     let recipe = Recipe::parse(&text, "small").expect("a recipe");
     let request = Request {
         recipe: &recipe,
@@ -326,8 +334,13 @@ fn check_int8(case: &str, base: &str) {
         exams: &[],
         allow_overlap: false,
     };
-    let network = Prepared::read(&request).and_then(|read| read.network()).expect("a network");
-    run.check_training(&network, updates(FEW));
+    let prepared = Prepared::read(&request).expect("a model and rows");
+    run.layout = prepared.layout;
+    let mut few = updates(FEW);
+    if !case["case"]["norm"].is_null() {
+        (run.loss, few) = LOSS_OUTLIERS;
+    }
+    run.check_training(&prepared.network().expect("a network"), few);
 }
 
 #[test]
@@ -338,6 +351,16 @@ fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_on_the_cpu() {
 #[test]
 fn an_adapter_on_an_int8_base_trains_as_with_bitsandbytes_elsewhere() {
     check_int8("lora-int8-quantised", "int8");
+}
+
+#[test]
+fn outlier_columns_of_a_padded_batch_are_those_of_any_of_its_tokens() {
+    check_int8("lora-int8-outliers", "int8");
+}
+
+#[test]
+fn an_adapter_beside_embedding_and_output_matrix_trains_as_pefts() {
+    check_small("trainer.json", "lora-embeddings", Era::Current);
 }
 
 #[test]

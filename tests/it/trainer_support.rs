@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use medharness::{
     corpus::{Row, Template, read_rows},
     llama::{CheckpointError, Config, Hold, Llama, WeightSource, tokenizer::Tokenizer},
-    train::{Data, Dataset, End, Era, Text, Validation},
+    train::{Begin, Data, Dataset, End, Era, Text, Validation},
 };
 use serde_json::Value;
 
@@ -26,8 +26,11 @@ pub(crate) fn rows() -> Vec<Row> {
     read_rows(&root().join("golden/train/rows.json")).expect("golden rows")
 }
 
-/// Weights by hash of the tensor's name: matrices within ±0.1, norms 1.
-pub(crate) struct Fresh;
+/// Weights by hash of the tensor's name: matrices within ±0.1, the last norm 1, those of the blocks as
+/// said.
+pub(crate) struct Fresh {
+    pub(crate) norm: f32,
+}
 
 impl WeightSource for Fresh {
     fn read(
@@ -43,7 +46,11 @@ impl WeightSource for Fresh {
         for i in first * row_len..(first + rows) * row_len {
             let z = splitmix64(start.wrapping_add(i as u64)) >> 40;
             let value = (z as f32 / 16_777_216.0 - 0.5) * 0.2;
-            out.push(if name.contains("norm") { 1.0 } else { value });
+            out.push(match name {
+                _ if name.contains("layernorm") => self.norm,
+                _ if name.contains("norm") => 1.0,
+                _ => value,
+            });
         }
         Ok(())
     }
@@ -52,7 +59,7 @@ impl WeightSource for Fresh {
 /// Returns the small network of a golden file.
 pub(crate) fn small_network(golden: &Value, hold: Hold) -> Llama {
     let config = Config::parse(&golden["config"].to_string()).expect("golden configuration");
-    Llama::new(config, &mut Fresh, hold).expect("the source gives every tensor")
+    Llama::new(config, &mut Fresh { norm: 1.0 }, hold).expect("the source gives every tensor")
 }
 
 /// Returns a golden file.
@@ -66,7 +73,7 @@ pub(crate) fn settings(case: &Value, order: Era) -> (Text, Data) {
     let text = Text {
         template: Template::Medalpaca,
         max_length: size(&case["max_length"]),
-        bos: case["bos"] == true,
+        bos: Begin::Declared(case["bos"] == true),
         end: End::Id(2),
         train_on_inputs: case["train_on_inputs"] == true,
     };
@@ -101,11 +108,11 @@ pub(crate) fn digest(values: impl Iterator<Item = i64>) -> u64 {
 
 /// Writes the small network as a model's folder, with its tokenizer.
 pub(crate) fn write_model(folder: &Path) {
-    write_model_of(&golden("trainer.json")["config"], folder);
+    write_model_of(&golden("trainer.json")["config"], Fresh { norm: 1.0 }, folder);
 }
 
 /// Writes a network of this configuration as a model's folder, with the small network's tokenizer.
-pub(crate) fn write_model_of(config: &Value, folder: &Path) {
+pub(crate) fn write_model_of(config: &Value, mut weights: Fresh, folder: &Path) {
     use safetensors::{
         Dtype,
         tensor::{TensorView, serialize},
@@ -117,7 +124,7 @@ pub(crate) fn write_model_of(config: &Value, folder: &Path) {
         let row_len = *shape.last().expect("a shape");
         let rows = shape.iter().product::<usize>() / row_len;
         let mut values = Vec::new();
-        Fresh.read(&name, row_len, 0, rows, &mut values).expect("gives all");
+        weights.read(&name, row_len, 0, rows, &mut values).expect("gives all");
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         tensors.push((name, shape, bytes));
     }

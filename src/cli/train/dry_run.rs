@@ -114,7 +114,7 @@ impl Padded {
         let order = sampler.epochs(&lengths, |_| 0).next().unwrap_or_default();
         let mut found = Self::default();
         for places in order.chunks(recipe.batch.micro) {
-            let micro = inputs.dataset.micro_batch(places, recipe.batch.padding);
+            let micro = inputs.dataset.micro_batch(places, inputs.layout);
             found.reference += micro.padded();
             found.computed += micro.tokens();
             found.learnt += micro.learnt();
@@ -141,8 +141,14 @@ fn example(item: &Item, tokenizer: &Tokenizer, colour: bool) -> Result<String, C
     while begin < ids.len() {
         let is_learnt = learnt(begin);
         let run = (begin..ids.len()).take_while(|place| learnt(*place) == is_learnt).count();
-        let whole = decode(begin + run)?;
-        let part = whole.strip_prefix(before.as_str()).unwrap_or(&whole);
+        let mut whole = decode(begin + run)?;
+        if begin + run < ids.len() {
+            // A character that ends behind the boundary is shown where it ends.
+            whole.truncate(whole.trim_end_matches('\u{FFFD}').len());
+        }
+        let same = |(a, b): &(char, char)| a == b;
+        let common = whole.chars().zip(before.chars()).take_while(same);
+        let part = &whole[common.map(|(c, _)| c.len_utf8()).sum::<usize>()..];
         // The terminal must not obey what a row says.
         let part: String = part
             .chars()
@@ -157,4 +163,36 @@ fn example(item: &Item, tokenizer: &Tokenizer, colour: bool) -> Result<String, C
     }
     text.push('\n');
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        corpus::{Example, Truncation},
+        protocol::Bos,
+    };
+
+    #[test]
+    fn a_prompt_is_shown_once_where_the_boundary_splits_a_character() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/golden/tokenizers/tiny/tokenizer.model");
+        let tokenizer = Tokenizer::from_file(folder.as_ref()).unwrap();
+        let ids = tokenizer.encode("a 薬 b", Bos::None).unwrap();
+        let shown = |boundary: usize| {
+            let label = |(place, id): (usize, &u32)| match place < boundary {
+                true => IGNORED,
+                false => i64::from(*id),
+            };
+            let labels = ids.iter().enumerate().map(label).collect();
+            let example = Example { ids: ids.clone(), labels, truncation: Truncation::None };
+            let text = super::example(&Item { row: 0, example }, &tokenizer, false).unwrap();
+            text.lines().last().unwrap().to_owned()
+        };
+        // Its three bytes are tokens of their own.
+        let split = ids
+            .iter()
+            .rposition(|id| tokenizer.piece(*id).is_some_and(|piece| piece.starts_with("<0x")));
+        assert_eq!(shown(split.unwrap()), "a ⟦薬 b⟧");
+        assert_eq!(shown(1), "a⟦ 薬 b⟧");
+    }
 }

@@ -93,9 +93,13 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
     bar.finish();
     let outcome = outcome.map_err(|error| failed(error, out))?;
     if outcome.ending == Ending::Interrupted {
-        let text = format!("interrupted after update {}", outcome.progress.step);
-        return Err(CommandError::interrupted(text)
-            .with_hint("the same command continues from its checkpoint"));
+        let step = outcome.progress.step;
+        let hint = match step {
+            0 => "no update was finished; the same command begins again",
+            _ => "the same command continues from its checkpoint",
+        };
+        let text = format!("interrupted after update {step}");
+        return Err(CommandError::interrupted(text).with_hint(hint));
     }
     let written = prepared.write_beside(out, &outcome, peak_memory());
     written.map_err(|error| failed(error, out))?;
@@ -135,6 +139,13 @@ fn prepare(args: &Args, recipe: &Recipe, progress: bool) -> Result<Prepared, Com
         error @ TrainError::Context { .. } => {
             CommandError::input(error).with_hint("lower it in the recipe")
         }
+        error @ TrainError::Int8Base { .. } => CommandError::input(error).with_hint(
+            "train an adapter on it ([lora] in the recipe), or take the model's folder in floats",
+        ),
+        error @ TrainError::Vocabulary { .. } => CommandError::input(error).with_hint(
+            "tokenizer and weights are of two models: take the tokenizer's files of the model whose \
+             weights these are",
+        ),
         error => CommandError::input(error),
     })?;
     for remark in &prepared.notes {
@@ -166,6 +177,10 @@ fn failed(error: TrainError, out: &Path) -> CommandError {
         ),
         TrainError::OtherTraining { .. } => CommandError::input(error)
             .with_hint("choose another --out, or repeat the command that began the training"),
+        TrainError::Finished { .. } => CommandError::input(error).with_hint(
+            "choose another --out to train again; or remove this file, and the same command trains \
+             anew here",
+        ),
         TrainError::Damaged { ref path, .. } if path.starts_with(out) => {
             let hint = damaged_hint(path);
             CommandError::input(error).with_hint(hint)
@@ -189,11 +204,13 @@ fn damaged_hint(path: &Path) -> &'static str {
     let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
     if folder.to_string_lossy().starts_with("checkpoint-") {
         return "remove this checkpoint's folder and those of all later updates; the same command \
-                continues from the one before, or from the beginning, and makes them again";
+                continues from the one before, or, where none is left and the result is removed as \
+                well, from the beginning, and makes them again";
     }
     match path.file_name().unwrap_or_default().to_str() {
         Some(METRICS) => {
-            "remove every checkpoint folder to begin anew here, or choose another --out"
+            "remove every checkpoint folder, and the result, to begin anew here, or choose another \
+             --out"
         }
         Some(LINEAGE) => "choose another --out",
         _ => "the same command writes it again from the newest checkpoint",

@@ -23,6 +23,8 @@ pub(in crate::cli) struct Bar {
     begun: Instant,
     tokens: usize,
     is_first: bool,
+    /// Loss, rate and speed of the last update.
+    last: String,
 }
 
 impl Bar {
@@ -36,6 +38,7 @@ impl Bar {
             begun: Instant::now(),
             tokens: 0,
             is_first: true,
+            last: String::new(),
         })
     }
 
@@ -56,7 +59,18 @@ impl Watch for Bar {
         let rate = self.tokens as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
         self.bar.set_position(update.step);
         let Update { loss, rate: learning_rate, .. } = update;
-        self.bar.set_message(format!("loss {loss:.4} lr {learning_rate:.2e} {rate:.0} tokens/s"));
+        self.last = format!("loss {loss:.4} lr {learning_rate:.2e} {rate:.0} tokens/s");
+        self.bar.set_message(self.last.clone());
+    }
+
+    /// An update can take minutes: its micro-batches are the sign of life.
+    fn computed(&mut self, step: u64, done: usize, all: usize) {
+        if all > 1 && done < all {
+            let begin = if self.last.is_empty() { "" } else { " " };
+            let text = format!("{}{begin}(update {step}: {done}/{all})", self.last);
+            self.bar.set_message(text);
+            self.bar.tick();
+        }
     }
 
     fn validated(&mut self, step: u64, loss: f64, is_best: bool) {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{BaseFormat, Recipe, RecipeError, ScheduleKind, Validation, Weights};
+use super::{BaseFormat, Recipe, RecipeError, ScheduleKind, Weights};
 
 impl Recipe {
     /// Parses and checks the text of a recipe; `name` is what errors call it.
@@ -92,10 +92,9 @@ impl Recipe {
     }
 
     fn check_run(&self) -> Result<(), RecipeError> {
-        let Self { data, run, .. } = self;
+        let run = &self.run;
         require("run.keep", run.keep >= 1, "must be at least 1")?;
-        let holds_out = !matches!(data.validation, Validation::Rows(0))
-            && data.validation != Validation::Share(0.0);
+        let holds_out = self.holds_out();
         let none = "must be false where data.validation holds out no row";
         require("run.keep_best", holds_out || !run.keep_best, none)?;
         let none = "must be 0 where data.validation holds out no row";

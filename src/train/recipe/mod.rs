@@ -62,6 +62,8 @@ pub enum BaseFormat {
     F16,
     /// int8 codes with a scale a row; gradients are multiplied as they are. LLM.int8()'s forward pass,
     /// with which the scripts of 2023 trained on CUDA: activations are quantised, outliers are not.
+    /// With [`Padding`] outlier columns are those of any token of the micro-batch, padding included,
+    /// as in bitsandbytes; without, those of each row by itself, as in evaluation.
     Int8,
     /// The same, with gradients rounded to bf16 where they meet weights.
     Int8Rounded,
@@ -108,6 +110,19 @@ pub enum End {
     Id(u32),
 }
 
+/// What opens a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Begin {
+    /// The BOS that the tokenizer declares, or nothing.
+    Declared(bool),
+    /// This id, whatever the tokenizer says.
+    Id {
+        /// The id.
+        id: u32,
+    },
+}
+
 /// From row to tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,8 +131,8 @@ pub struct Text {
     pub template: Template,
     /// Longest sequence in tokens.
     pub max_length: usize,
-    /// Whether the tokenizer's BOS opens it.
-    pub bos: bool,
+    /// What opens it: `true` for the tokenizer's BOS, `false` for nothing, `{ id = 0 }` for that id.
+    pub bos: Begin,
     /// What ends it.
     pub end: End,
     /// Whether the prompt's tokens are learnt too.
