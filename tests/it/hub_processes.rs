@@ -96,6 +96,20 @@ fn a_killed_download_goes_on_and_leaves_whole_files_only() {
     assert_eq!(left, 0, "nothing is left over");
 }
 
+/// A kill between a file's last rename and the removal of its `ETag` leaves the latter.
+#[test]
+fn what_a_killed_process_left_of_a_finished_file_goes() {
+    let (server, cache) = (server(), tempfile::tempdir().unwrap());
+    let fetch = || ended(start(&server, cache.path(), &["fetch", "hf:org/name"])).status;
+    assert!(fetch().success());
+    let partial = cache.path().join("models--org--name/medharness/partial");
+    fs::write(partial.join(format!("{}.1-2-3.etag", sha256(&weights()))), "\"x\"").unwrap();
+    fs::write(partial.join("0123.1-2-3.etag"), "another file's").unwrap();
+    assert!(fetch().success());
+    let left: Vec<_> = fs::read_dir(partial).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["0123.1-2-3.etag"]);
+}
+
 #[test]
 fn a_tokenizer_is_fetched_by_name() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());

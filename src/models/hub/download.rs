@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Event, HubError, Watch,
-    cache::{Folder, Hash, Pinned, at, check, sync_folder, unique, write_whole},
+    cache::{Folder, Hash, Pinned, at, check, sync_folder, unique},
     describe::Digest,
     http::{Client, Failure, Rest, shown, text},
 };
@@ -37,6 +37,7 @@ pub(super) fn fetch(
     if path.exists()
         && let Ok(pinned) = there()
     {
+        forget_validators(folder, wanted);
         return Ok(pinned);
     }
     let lock = folder.lock(&wanted.digest, wanted.name, &mut *watch)?;
@@ -62,7 +63,11 @@ pub(super) fn fetch(
         finished => finished,
     };
     let pinned = match pinned {
-        Ok(pinned) => partial.keep(&path, pinned)?,
+        Ok(pinned) => {
+            let pinned = partial.keep(&path, pinned)?;
+            forget_validators(folder, wanted);
+            pinned
+        }
         Err(error) => {
             partial.discard()?;
             return Err(error);
@@ -70,6 +75,18 @@ pub(super) fn fetch(
     };
     watch(Event::Done { file: wanted.name });
     Ok(pinned)
+}
+
+/// Removes what a process that was killed left behind of a file's `ETag`s: without its bytes one is of
+/// no use, and with them its lack costs no more than to fetch them again.
+fn forget_validators(folder: &Folder, wanted: &Wanted<'_>) {
+    let prefix = format!("{}.", wanted.digest.as_str());
+    for entry in fs::read_dir(folder.partial()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|n| n.starts_with(&prefix) && n.ends_with(".etag")) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A file that has not fully arrived, under a name no other process uses.
@@ -156,7 +173,8 @@ impl Partial {
             }
         }
         if let Some(etag) = text(headers, "etag").filter(|etag| etag.starts_with('"')) {
-            write_whole(&self.validator, etag.as_bytes())?;
+            // A part of it, where a kill leaves one, fits no file: that is then fetched from the start.
+            at("write", &self.validator, fs::write(&self.validator, etag))?;
         }
         self.append(response.into_body().into_reader(), wanted, watch)
     }
