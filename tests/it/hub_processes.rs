@@ -102,7 +102,11 @@ fn what_a_killed_process_left_of_a_finished_file_goes() {
     let (server, cache) = (server(), tempfile::tempdir().unwrap());
     let fetch = || ended(start(&server, cache.path(), &["fetch", "hf:org/name"])).status;
     assert!(fetch().success());
-    let partial = cache.path().join("models--org--name/medharness/partial");
+    // The record of a whole model is written behind its last file.
+    let own = cache.path().join("models--org--name/medharness");
+    fs::remove_dir_all(&own).unwrap();
+    let partial = own.join("partial");
+    fs::create_dir_all(&partial).unwrap();
     fs::write(partial.join(format!("{}.1-2-3.etag", sha256(&weights()))), "\"x\"").unwrap();
     fs::write(partial.join("0123.1-2-3.etag"), "another file's").unwrap();
     assert!(fetch().success());
