@@ -49,6 +49,11 @@ impl CommandError {
         self
     }
 
+    /// Returns whether nobody who called can repair it.
+    pub fn is_internal(&self) -> bool {
+        self.kind == Kind::Internal
+    }
+
     /// Returns the exit code to end with.
     pub fn exit_code(&self) -> u8 {
         match self.kind {

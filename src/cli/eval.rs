@@ -141,18 +141,33 @@ fn file(file: &crate::exam::ExamFile) -> FileIdentity {
     FileIdentity { name, sha256, bytes }
 }
 
-/// Who can repair it: the caller, except where the model or the program failed.
+/// Who can repair it, and how.
 fn failed(error: EvalError) -> CommandError {
-    match error {
-        EvalError::Model(_) | EvalError::WrongCount { .. } => CommandError::internal(error)
-            .with_hint("what was answered is kept; the same command continues the run"),
-        EvalError::Store(StoreError::OtherRun { .. }) => CommandError::input(error)
-            .with_hint("choose another --out, or repeat the command that began the run"),
-        EvalError::Store(StoreError::Changed { .. }) => {
-            CommandError::input(error).with_hint("`medharness verify RUN` lists what differs")
+    let hint = match &error {
+        EvalError::Model(_) | EvalError::WrongCount { .. } => {
+            "what was answered is kept; the same command continues the run"
         }
-        EvalError::Store(StoreError::Ledger { .. }) => CommandError::internal(error),
-        error => CommandError::input(error),
+        EvalError::Store(StoreError::OtherRun { .. }) => {
+            "choose another --out, or repeat the command that began the run"
+        }
+        EvalError::Store(StoreError::Changed { .. }) => {
+            "`medharness verify RUN` lists what differs"
+        }
+        _ => return by_whom(&error)(error),
+    };
+    by_whom(&error)(error).with_hint(hint)
+}
+
+/// Returns who can repair it: the caller, except where the model or the program failed.
+pub(super) fn by_whom<E>(error: &EvalError) -> fn(E) -> CommandError
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match error {
+        EvalError::Model(_)
+        | EvalError::WrongCount { .. }
+        | EvalError::Store(StoreError::Ledger { .. }) => CommandError::internal,
+        _ => CommandError::input,
     }
 }
 

@@ -38,6 +38,7 @@ mod tokenize;
 mod train;
 mod verify;
 mod weights_folder;
+mod workers;
 
 use std::{io::Write, process::ExitCode};
 

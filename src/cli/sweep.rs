@@ -6,6 +6,7 @@ use super::{
     CommandError, Context,
     note::note,
     reproduce::{Bars, failed},
+    workers,
 };
 use crate::study::{
     mini::{Study, lay_out},
@@ -28,9 +29,23 @@ pub struct Args {
     /// Where the report goes: index.html, report.md, points.csv, sweep.json
     #[arg(long, value_name = "DIR", default_value = "reports/sweep")]
     pub out: PathBuf,
+    /// Make so many points at the same time, each in a process of its own; changes nothing but time
+    /// and memory. Default: as many as there are processors; with --definition, 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: Option<u16>,
     /// Train nothing: print the points
     #[arg(long)]
     pub dry_run: bool,
+    /// Be one of those processes: make the point of --only with --seed and say on standard output
+    /// what is done, until standard input ends
+    #[arg(long, hide = true, requires_all = ["only", "seed", "definition"])]
+    pub worker: bool,
+    /// That point
+    #[arg(long, hide = true, requires = "worker")]
+    pub only: Option<String>,
+    /// Its seed
+    #[arg(long, hide = true, requires = "worker")]
+    pub seed: Option<u64>,
 }
 
 /// Runs the command.
@@ -58,8 +73,17 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         writeln!(context.out, "{points} points, {seeds} seeds each")?;
         return Ok(());
     }
+    if let (true, Some(point), Some(seed)) = (args.worker, &args.only, args.seed) {
+        return workers::work(&mut |watch| sweep.make_point(point, seed, &args.runs, watch));
+    }
+    let mut command = vec!["sweep".into()];
+    if let Some(grid) = &args.grid {
+        command.extend(["--grid".into(), grid.into()]);
+    }
+    let own = args.definition.is_some();
+    let workers = workers::of(command, args.jobs, own, &args.runs, &definition)?;
     let mut bars = Bars::new(context.progress)?;
-    let record = sweep.run(&args.runs, &mut bars);
+    let record = sweep.run(&args.runs, Some(&workers), &mut bars);
     bars.finish();
     let record = record.map_err(failed)?.ok_or_else(|| {
         CommandError::interrupted("interrupted: what was made is kept")

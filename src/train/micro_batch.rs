@@ -39,8 +39,6 @@ pub enum Padding {
     LeftFused,
 }
 
-impl Padding {}
-
 /// How rows are joined to a micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {

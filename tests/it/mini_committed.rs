@@ -23,6 +23,18 @@ fn the_committed_grid_fits_the_committed_study() {
     assert_eq!(sweep.row.method, Method::Lora);
 }
 
+/// The trainer refuses a row that it is compared on: a sweep asks the validation split as well.
+#[test]
+fn no_training_row_holds_a_question_of_any_split() {
+    let file = |name: &str| root().join("golden/mini").join(name);
+    for exam in ["exam.jsonl", "vignettes.jsonl", "validation.jsonl"] {
+        let mut command = medharness();
+        command.args(["corpus", "overlap", "--no-progress", "--exam"]).arg(file(exam));
+        command.arg("--data").args([file("meadow.jsonl"), file("alpaca.jsonl")]);
+        command.assert().success();
+    }
+}
+
 #[test]
 fn every_row_has_its_base_its_recipe_and_its_data() {
     let study = study();

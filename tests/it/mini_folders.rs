@@ -49,3 +49,30 @@ fn names_that_meet_in_one_folder_are_refused() {
     place.write("taught.jsonl", &format!("\n{taught}\n"));
     place.run("out", &["--only", "small-base"]);
 }
+
+/// Whoever can repair it is told so: a broken file of a study is the caller's, in any of its rows.
+#[test]
+fn a_file_of_the_study_that_cannot_be_read_is_named_and_is_bad_input() {
+    let place = Place::new();
+    let changes = [
+        ("rows.json", Some("[{\"instruction\": \"Who?\", "), "rows.json"),
+        ("rows.json", Some("[]"), "rows.json"),
+        ("full.toml", Some("name = 3"), "full.toml"),
+        ("models/small/config.json", Some("{\"hidden_size\": 8}"), "config.json"),
+        ("models/small/tokenizer.model", None, "tokenizer"),
+        ("exam.jsonl", Some("{\"question\": \"Who?\"}\n"), "exam.jsonl"),
+    ];
+    for (name, text, said) in changes {
+        let kept = fs::read(place.path(name)).unwrap();
+        match text {
+            Some(text) => place.write(name, text),
+            None => fs::remove_file(place.path(name)).unwrap(),
+        }
+        let only = ["--only", "small-alpaca-full"];
+        let text = transcript(medharness().args(place.arguments("out")).args(only));
+        assert!(text.starts_with("exit: 2\n") && text.contains(said), "{name}: {text}");
+        assert!(!text.contains("the same command continues"), "{name}: {text}");
+        fs::write(place.path(name), kept).unwrap();
+    }
+    place.run("out", &["--only", "small-alpaca-full"]);
+}

@@ -63,6 +63,29 @@ fn every_point_is_made_once_and_compared_on_the_validation_split() {
 }
 
 #[test]
+fn points_made_in_processes_of_their_own_are_the_same() {
+    let place = place(GRID);
+    sweep(&place).args(["--jobs", "3"]).assert().success();
+    let results = |place: &Place, out: &str| -> Value {
+        let text = fs::read(place.path(out).join("sweep.json")).unwrap();
+        serde_json::from_slice::<Value>(&text).unwrap()["result"].clone()
+    };
+    let ahead = results(&place, "out");
+    // Nothing was left to make, and without processes it comes out the same.
+    let times = |place: &Place| fs::read(place.path("runs/seed-1/rank-2/timings.jsonl")).unwrap();
+    let before = times(&place);
+    sweep(&place).args(["--jobs", "1"]).assert().success();
+    assert_eq!(times(&place), before);
+    fs::remove_dir_all(place.path("runs")).unwrap();
+    sweep(&place).args(["--jobs", "1"]).assert().success();
+    let counts = |result: &Value| {
+        let points = result["points"].as_array().unwrap().iter();
+        points.map(|point| (point["id"].clone(), point["accuracy"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(&results(&place, "out")), counts(&ahead));
+}
+
+#[test]
 fn a_split_that_is_the_exam_or_shares_with_it_is_refused() {
     let shared = place(GRID);
     let exam = fs::read(shared.path("exam.jsonl")).unwrap();

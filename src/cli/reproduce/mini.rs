@@ -2,21 +2,23 @@
 
 use std::{
     collections::HashMap,
-    io::{Read, stdin, stdout},
+    ffi::OsString,
     path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Args, CommandError, Context, failed, note, stop_on_interrupt};
-use crate::study::mini::{
-    Doing, Options, Record, Study, Telling, Watch, Workers, lay_out, make_row, run as run_study,
-    text, write_report,
+use crate::{
+    cli::workers,
+    study::mini::{
+        Doing, Options, Record, Study, Watch, Workers, lay_out, make_row, run as run_study, text,
+        write_report,
+    },
 };
 
 /// Runs the study.
@@ -57,19 +59,11 @@ fn make(args: &Args, context: &Context<'_>) -> Result<Record, CommandError> {
     })
 }
 
-/// This program as a worker, on its share of the processors.
+/// This program as a worker for one row.
 fn workers(args: &Args, runs: &Path, definition: &Path) -> Result<Workers, CommandError> {
-    let processors = rayon::current_num_threads();
-    let at_once = match args.jobs {
-        Some(jobs) => usize::from(jobs),
-        None if args.definition.is_some() => 1,
-        None => processors,
-    };
-    let program = std::env::current_exe().map_err(CommandError::internal)?;
-    let mut arguments =
-        vec!["reproduce".into(), "--study".into(), "mini".into(), "--worker".into()];
-    arguments.extend(["--runs".into(), runs.into(), "--definition".into(), definition.into()]);
-    Ok(Workers { at_once, program, arguments, threads: (processors / at_once).max(1) })
+    let command = ["reproduce", "--study", "mini"].map(OsString::from);
+    let own = args.definition.is_some();
+    workers::of(command.into(), args.jobs, own, runs, definition)
 }
 
 /// Makes one row for a study that is being made.
@@ -77,18 +71,8 @@ fn work(args: &Args) -> Result<(), CommandError> {
     let (Some(definition), [row]) = (&args.definition, &args.only[..]) else {
         return Err(CommandError::input("--worker needs --definition and one row"));
     };
-    let ended = Arc::new(AtomicBool::new(false));
-    let raised = Arc::clone(&ended);
-    thread::spawn(move || {
-        let _ = stdin().read_to_end(&mut Vec::new());
-        raised.store(true, Ordering::Relaxed);
-    });
     let study = Study::open(definition).map_err(failed)?;
-    let mut telling = Telling::new(stdout(), || ended.load(Ordering::Relaxed));
-    match make_row(&study, row, args.seed, &runs(args), &mut telling).map_err(failed)? {
-        true => Ok(()),
-        false => Err(CommandError::interrupted("its standard input ended")),
-    }
+    workers::work(&mut |watch| make_row(&study, row, args.seed, &runs(args), watch))
 }
 
 /// A bar a row, with what is being done for it; those of finished rows stay.

@@ -5,8 +5,13 @@ mod paper;
 
 use std::path::PathBuf;
 
-use super::{CommandError, Context, eval::stop_on_interrupt, note::note};
-use crate::{study::StudyError, train::TrainError};
+use super::{
+    CommandError, Context,
+    eval::{self, stop_on_interrupt},
+    note::note,
+    train,
+};
+use crate::study::StudyError;
 pub(super) use mini::Bars;
 
 /// Arguments of the command.
@@ -115,13 +120,16 @@ impl Args {
     }
 }
 
-/// Who can repair it.
+/// Who can repair it: of a training or an evaluation, as its own command says.
 pub(super) fn failed(error: StudyError) -> CommandError {
-    match error {
-        StudyError::Train { source: TrainError::Overlap(_), .. } => CommandError::check(error),
-        StudyError::Eval { .. } | StudyError::Train { .. } => CommandError::internal(error)
-            .with_hint("what was made is kept; the same command continues"),
-        StudyError::Report(_) => CommandError::internal(error),
-        error => CommandError::input(error),
+    let said = match &error {
+        StudyError::Train { source, .. } => train::by_whom(source)(error),
+        StudyError::Eval { source, .. } => eval::by_whom(source)(error),
+        StudyError::Report(_) => return CommandError::internal(error),
+        _ => return CommandError::input(error),
+    };
+    match said.is_internal() {
+        true => said.with_hint("what was made is kept; the same command continues"),
+        false => said,
     }
 }

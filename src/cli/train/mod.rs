@@ -156,46 +156,67 @@ fn prepare(args: &Args, recipe: &Recipe, progress: bool) -> Result<Prepared, Com
 
 /// Who can repair it, and how.
 fn failed(error: TrainError, out: &Path) -> CommandError {
-    match error {
-        TrainError::BadStep { .. } => CommandError::check(error).with_hint(
+    let hint = match &error {
+        TrainError::BadStep { .. } => {
             "set run.on_bad_step = \"skip\" in the recipe to go on from the newest checkpoint; or look \
              at the rows and begin anew in another --out with a lower optimizer.rate or a longer \
-             text.max_length",
-        ),
-        TrainError::AllLeftOut { .. } => CommandError::check(error).with_hint(
-            "look at the rows named in metrics.jsonl, and begin anew in another --out with a lower \
-             optimizer.rate or a longer text.max_length",
-        ),
-        TrainError::NotFinite { .. } | TrainError::Validation { .. } => CommandError::check(error)
-            .with_hint(
-                "begin anew in another --out with a lower optimizer.rate or with optimizer.max_norm = \
-                 1.0; the newest checkpoint is intact, but the same recipe breaks again",
-            ),
-        TrainError::EmptyAdapter { .. } => CommandError::check(error).with_hint(
-            "begin anew in another --out with more updates than schedule.warmup's first, whose rate is \
-             0, with another optimizer.rate, or with run.keep_best = false",
-        ),
-        TrainError::OtherTraining { .. } => CommandError::input(error)
-            .with_hint("choose another --out, or repeat the command that began the training"),
-        TrainError::Finished { .. } => CommandError::input(error).with_hint(
-            "choose another --out to train again; or remove this file, and the same command trains \
-             anew here",
-        ),
-        TrainError::Damaged { ref path, .. } if path.starts_with(out) => {
-            let hint = damaged_hint(path);
-            CommandError::input(error).with_hint(hint)
+             text.max_length"
         }
+        TrainError::AllLeftOut { .. } => {
+            "look at the rows named in metrics.jsonl, and begin anew in another --out with a lower \
+             optimizer.rate or a longer text.max_length"
+        }
+        TrainError::NotFinite { .. } | TrainError::Validation { .. } => {
+            "begin anew in another --out with a lower optimizer.rate or with optimizer.max_norm = \
+             1.0; the newest checkpoint is intact, but the same recipe breaks again"
+        }
+        TrainError::EmptyAdapter { .. } => {
+            "begin anew in another --out with more updates than schedule.warmup's first, whose rate is \
+             0, with another optimizer.rate, or with run.keep_best = false"
+        }
+        TrainError::OtherTraining { .. } => {
+            "choose another --out, or repeat the command that began the training"
+        }
+        TrainError::Finished { .. } => {
+            "choose another --out to train again; or remove this file, and the same command trains \
+             anew here"
+        }
+        TrainError::Damaged { path, .. } if path.starts_with(out) => damaged_hint(path),
         TrainError::Store(StoreError::NotEmpty { .. } | StoreError::Locked { .. }) => {
-            CommandError::input(error).with_hint("choose another --out")
+            "choose another --out"
         }
         // Nothing was begun.
-        TrainError::Store(_) if !out.join(LINEAGE).exists() => CommandError::input(error),
-        TrainError::Store(_) | TrainError::Adapter(_) => CommandError::internal(error)
-            .with_hint("the newest checkpoint is intact; the same command continues from it"),
-        TrainError::Network(_) | TrainError::Tensor(_) | TrainError::NoGradient { .. } => {
-            CommandError::internal(error)
+        TrainError::Store(_) if !out.join(LINEAGE).exists() => return CommandError::input(error),
+        TrainError::Store(_) | TrainError::Adapter(_) => {
+            "the newest checkpoint is intact; the same command continues from it"
         }
-        error => CommandError::input(error),
+        _ => return by_whom(&error)(error),
+    };
+    by_whom(&error)(error).with_hint(hint)
+}
+
+/// Returns who can repair it: the caller, except where a check of the training did not hold, or the
+/// disk or the program failed.
+pub(super) fn by_whom<E>(error: &TrainError) -> fn(E) -> CommandError
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match error {
+        TrainError::BadStep { .. }
+        | TrainError::AllLeftOut { .. }
+        | TrainError::NotFinite { .. }
+        | TrainError::Validation { .. }
+        | TrainError::EmptyAdapter { .. }
+        | TrainError::Overlap(_) => CommandError::check,
+        TrainError::Store(StoreError::NotEmpty { .. } | StoreError::Locked { .. }) => {
+            CommandError::input
+        }
+        TrainError::Store(_)
+        | TrainError::Adapter(_)
+        | TrainError::Network(_)
+        | TrainError::Tensor(_)
+        | TrainError::NoGradient { .. } => CommandError::internal,
+        _ => CommandError::input,
     }
 }
 

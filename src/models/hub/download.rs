@@ -246,7 +246,6 @@ impl Partial {
         at("create", blobs, fs::create_dir_all(blobs))?;
         at("write", blob, fs::rename(&self.path, blob))?;
         sync_folder(blobs);
-        let _ = fs::remove_file(&self.validator);
         pinned.stamped(blob)
     }
 }

@@ -22,7 +22,7 @@ pub(in crate::study) mod run;
 pub(in crate::study) mod tables;
 pub(in crate::study) mod train;
 mod watch;
-mod workers;
+pub(in crate::study) mod workers;
 
 pub use definition::{Family, Method, RowDefinition, Study};
 pub use gate::{RunGate, StudyGate, gate};

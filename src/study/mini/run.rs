@@ -186,13 +186,22 @@ pub fn make_row(
 ) -> Result<bool, StudyError> {
     let row = study.row(row)?;
     let exams = exams(study);
+    let made = patiently(watch, &mut |watch| make(study, row, seed, runs, &exams, watch))?;
+    Ok(made.is_some())
+}
+
+/// Makes something, again for a while where another process still holds its files.
+pub(in crate::study) fn patiently<T>(
+    watch: &mut dyn Watch,
+    make: &mut dyn FnMut(&mut dyn Watch) -> Result<T, StudyError>,
+) -> Result<T, StudyError> {
     let patience = Instant::now() + PATIENCE;
     loop {
-        match make(study, row, seed, runs, &exams, watch) {
+        match make(watch) {
             Err(error) if is_locked(&error) && Instant::now() < patience && !watch.stop() => {
                 thread::sleep(Duration::from_millis(200));
             }
-            made => return Ok(made?.is_some()),
+            made => return made,
         }
     }
 }

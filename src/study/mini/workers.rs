@@ -26,7 +26,7 @@ use super::watch::{Doing, Watch};
 /// How workers are started.
 #[derive(Debug, Clone)]
 pub struct Workers {
-    /// How many work at once; with one, the study makes every row itself.
+    /// How many work at once.
     pub at_once: usize,
     /// The program.
     pub program: PathBuf,

@@ -13,7 +13,12 @@ use crate::{
         StudyError,
         mini::{
             ExamRecord, Record, RowDefinition, RowRecord, RunRecord, SeedRecord, Study, Watch,
-            ask::Asking, definition::taught, run::open, train::Training,
+            Workers,
+            ask::Asking,
+            definition::taught,
+            run::{open, patiently},
+            train::Training,
+            workers::{Job, make_ahead},
         },
     },
 };
@@ -59,23 +64,25 @@ impl Sweep {
 
     /// Trains and asks every point; `None` if `watch` stopped it, and the same call continues.
     ///
-    /// The record's rows are the points, its exam is the validation split.
+    /// The record's rows are the points, its exam is the validation split. `workers` make points
+    /// ahead, each in a process of its own; without them every point is made here.
     ///
     /// # Errors
     ///
     /// [`StudyError`] with the point; what was made before it is kept.
-    pub fn run(&self, runs: &Path, watch: &mut dyn Watch) -> Result<Option<Record>, StudyError> {
+    pub fn run(
+        &self,
+        runs: &Path,
+        workers: Option<&Workers>,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Record>, StudyError> {
         std::fs::create_dir_all(runs).map_err(|source| StudyError::File {
             what: "create",
             path: runs.to_owned(),
             source,
         })?;
         let _lock = RunLock::take(runs)?;
-        let ways = match &self.grid.taught {
-            Some(name) => taught(&self.study.folder.join(name), &self.validation)?,
-            None => [].into(),
-        };
-        let exam = ExamRecord::of(&self.validation, &ways);
+        let exam = self.exam()?;
         let mut record =
             Record::new(format!("Sweep {}", self.grid.name), self.grid.about.clone(), vec![exam]);
         record.protocols = vec![ProtocolIdentity {
@@ -84,13 +91,17 @@ impl Sweep {
         }];
         let machine = Machine::this();
         record.machine = format!("{}, {} threads", machine.cpu, machine.threads);
+        if let Some(workers) = workers
+            && make_ahead(workers, &self.jobs(), watch)
+        {
+            return Ok(None);
+        }
         for point in &self.points {
             let mut seeds = Vec::new();
             for seed in &self.grid.seeds {
-                let place = runs.join(format!("seed-{seed}"));
-                let Some(made) = self.make(point, *seed, &place, &mut record, watch)? else {
-                    return Ok(None);
-                };
+                let made = self.make(point, *seed, runs, &record.exams[0], watch)?;
+                let Some((made, kernel_set)) = made else { return Ok(None) };
+                record.kernel_set = kernel_set;
                 seeds.push(made);
             }
             let RowDefinition { size, family, method, .. } = self.row.clone();
@@ -102,15 +113,59 @@ impl Sweep {
         Ok(Some(record))
     }
 
+    /// Every point with every seed; those of most epochs first, so that none is left over in the end.
+    fn jobs(&self) -> Vec<Job<'_>> {
+        let mut longest: Vec<&Point> = self.points.iter().collect();
+        let epochs = |point: &Point| point.recipe.schedule.epochs;
+        longest.sort_by(|a, b| epochs(b).total_cmp(&epochs(a)));
+        let seeds = |point| self.grid.seeds.iter().map(move |seed| (point, *seed));
+        let jobs = longest.into_iter().flat_map(seeds);
+        jobs.map(|(point, seed): (&Point, u64)| Job { row: &point.id, seed }).collect()
+    }
+
+    fn exam(&self) -> Result<ExamRecord, StudyError> {
+        let ways = match &self.grid.taught {
+            Some(name) => taught(&self.study.folder.join(name), &self.validation)?,
+            None => [].into(),
+        };
+        Ok(ExamRecord::of(&self.validation, &ways))
+    }
+
+    /// Makes one point with one seed below the folder of a sweep that is being made: a worker's part.
+    ///
+    /// Says whether it was made; if not, `watch` stopped it. Files that another process still holds
+    /// are waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub fn make_point(
+        &self,
+        id: &str,
+        seed: u64,
+        runs: &Path,
+        watch: &mut dyn Watch,
+    ) -> Result<bool, StudyError> {
+        let Some(point) = self.points.iter().find(|point| point.id == id) else {
+            let known: Vec<&str> = self.points.iter().map(|point| &*point.id).collect();
+            return Err(StudyError::NoSuchRow { name: id.to_owned(), known: known.join(", ") });
+        };
+        let exam = self.exam()?;
+        let made = patiently(watch, &mut |watch| self.make(point, seed, runs, &exam, watch))?;
+        Ok(made.is_some())
+    }
+
+    /// Trains a point with a seed and asks it; returns what came of it, and the kernel set.
     fn make(
         &self,
         point: &Point,
         seed: u64,
-        place: &Path,
-        record: &mut Record,
+        runs: &Path,
+        exam: &ExamRecord,
         watch: &mut dyn Watch,
-    ) -> Result<Option<SeedRecord>, StudyError> {
+    ) -> Result<Option<(SeedRecord, String)>, StudyError> {
         let Self { study, row, validation, protocol, .. } = self;
+        let place = runs.join(format!("seed-{seed}"));
         let mut recipe = point.recipe.clone();
         recipe.data.seed = recipe.data.seed.wrapping_add(seed);
         if let Some(lora) = &mut recipe.lora {
@@ -131,7 +186,7 @@ impl Sweep {
         };
         let Some(training) = training.run(watch)? else { return Ok(None) };
         let mut opened = open(row, &base, &trained)?;
-        record.kernel_set = opened.model.kernel_set().to_owned();
+        let kernel_set = opened.model.kernel_set().to_owned();
         let out = place.join(&point.id);
         let asking = Asking { row: &point.id, exam: validation, protocol, seed, out: &out };
         let Some(asked) = asking.run(&mut opened, watch)? else { return Ok(None) };
@@ -139,13 +194,14 @@ impl Sweep {
         let run = RunRecord {
             exam: validation.name.clone(),
             protocol: protocol.id.clone(),
-            outcomes: record.exams[0].encode(&outcomes),
+            outcomes: exam.encode(&outcomes),
             run_id: outcomes.run_id,
             model: outcomes.model,
             wall_s: asked.wall_s,
             mem_peak: asked.mem_peak,
         };
-        Ok(Some(SeedRecord { seed, training: Some(training), runs: vec![run] }))
+        let made = SeedRecord { seed, training: Some(training), runs: vec![run] };
+        Ok(Some((made, kernel_set)))
     }
 }
 
