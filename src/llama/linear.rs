@@ -2,12 +2,15 @@
 
 use std::{ops::Range, sync::Arc};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Error, Tensor, Var};
 
-use super::{NetworkError, ops};
+use super::{
+    NetworkError, ops,
+    tape::{self, Receiver, Sum},
+};
 use crate::{
-    kernels::matrix::Matrix,
-    lora::{BaseLayer, BaseRows, Branch, Draw},
+    kernels::{dense, matrix::Matrix},
+    lora::{BaseLayer, BaseRows, Branch, Draw, LowRankProduct},
     quant::{Int8Linear, int8_linear},
 };
 
@@ -44,6 +47,44 @@ impl Base {
             Self::Int8(layer) => [layer.weight().outputs(), layer.weight().inputs()],
             Self::Trainable(weight) => weight.dims2().map_or([0, 0], |(rows, width)| [rows, width]),
         }
+    }
+
+    /// Returns `x · Wᵀ`, with the bias of an int8 layer, as [`BaseLayer::product`] does for tensors.
+    fn multiply(&self, x: &[f32], rows: &Rows<'_>) -> candle_core::Result<Vec<f32>> {
+        match self {
+            Self::Frozen(matrix) => Ok(matrix.multiply_in(x, matrix.weight_type().precision())),
+            Self::Int8(layer) => {
+                let all = 0..x.len() / layer.weight().inputs().max(1);
+                let calls = rows.spans.map_or(std::slice::from_ref(&all), |spans| spans);
+                layer.forward_calls(x, calls).map_err(Error::wrap)
+            }
+            Self::Trainable(weight) => Ok(dense::forward(x, &ops::read(weight)?, weight.dim(1)?)),
+        }
+    }
+
+    /// Adds the gradient of `x` to `of_x`, if it is wanted, and gives away that of the weights.
+    fn pull_back(
+        &self,
+        x: &[f32],
+        g: &[f32],
+        of_x: &mut Sum,
+        receiver: &mut dyn Receiver,
+    ) -> candle_core::Result<()> {
+        if of_x.is_wanted {
+            of_x.add(match self {
+                Self::Frozen(matrix) => {
+                    matrix.multiply_transposed_in(g, matrix.weight_type().precision())
+                }
+                Self::Int8(layer) => layer.backward(g).map_err(Error::wrap)?,
+                Self::Trainable(weight) => {
+                    dense::input_gradient(g, &ops::read(weight)?, weight.dim(1)?)
+                }
+            });
+        }
+        if let Self::Trainable(weight) = self {
+            receiver.whole(weight.id(), dense::weight_gradient(g, x, weight.dim(1)?));
+        }
+        Ok(())
     }
 }
 
@@ -156,4 +197,99 @@ impl Linear {
             None => y,
         })
     }
+
+    /// Returns whether anything of the layer takes a gradient.
+    pub(super) fn is_trained(&self) -> bool {
+        matches!(self.base, Base::Trainable(_))
+            || self.bias.as_ref().is_some_and(Tensor::track_op)
+            || self.branch.as_ref().is_some_and(Branch::is_trained)
+    }
+
+    /// Applies the layer as [`Self::forward`], to values; returns what [`Self::pull_back`] needs
+    /// besides `x`.
+    pub(super) fn apply(
+        &self,
+        x: &[f32],
+        rows: &Rows<'_>,
+    ) -> Result<(Vec<f32>, Kept), NetworkError> {
+        let added = match &self.branch {
+            None => None,
+            Some(branch) => match branch.added(rows.draw)? {
+                None => return self.apply_as_graph(x, rows),
+                added => added,
+            },
+        };
+        let mut y = self.base.multiply(x, rows)?;
+        if let Some(bias) = &self.bias {
+            let bias = ops::read(bias)?;
+            for row in y.chunks_mut(bias.len().max(1)) {
+                row.iter_mut().zip(&*bias).for_each(|(y, bias)| *y += bias);
+            }
+        }
+        if let Some(added) = &added {
+            ops::add(&mut y, &added.forward(x)?);
+        }
+        Ok((y, Kept::Values(added)))
+    }
+
+    /// Where a branch rescales the base layer, candle finds the gradients.
+    fn apply_as_graph(&self, x: &[f32], rows: &Rows<'_>) -> Result<(Vec<f32>, Kept), NetworkError> {
+        let [_, inputs] = self.shape();
+        let input = Var::from_slice(x, (x.len() / inputs.max(1), inputs), &Device::Cpu)?;
+        let output = self.forward(&input, rows)?;
+        Ok((output.flatten_all()?.to_vec1()?, Kept::Graph(input, output)))
+    }
+
+    /// Adds the gradient of `x` to `of_x`, if it is wanted, and gives away those of what is
+    /// trained, for the gradient `g: [t, outputs]` of what [`Self::apply`] returned.
+    pub(super) fn pull_back(
+        &self,
+        kept: Kept,
+        x: &[f32],
+        g: &[f32],
+        of_x: &mut Sum,
+        receiver: &mut dyn Receiver,
+    ) -> Result<(), NetworkError> {
+        let added = match kept {
+            Kept::Values(added) => added,
+            Kept::Graph(input, output) => {
+                let grad = Tensor::from_slice(g, output.shape(), &Device::Cpu)?;
+                let mut store = tape::pull_back(&output, grad)?;
+                if of_x.is_wanted {
+                    of_x.add(tape::take(&mut store, &input)?);
+                }
+                let branch = self.branch.iter().flat_map(Branch::variables);
+                for variable in branch.map(|(_, variable)| variable) {
+                    receiver.whole(variable.id(), tape::take(&mut store, &variable)?);
+                }
+                return Ok(());
+            }
+        };
+        if let Some(added) = added {
+            let grads = added.gradients(x, g, of_x.is_wanted);
+            if let Some(grad) = grads.x {
+                of_x.add(grad);
+            }
+            for (variable, grad) in grads.matrices.into_iter().flatten() {
+                receiver.whole(variable, grad);
+            }
+        }
+        if let Some(bias) = self.bias.as_ref().filter(|bias| bias.track_op()) {
+            let mut of_bias = vec![0.0; bias.elem_count()];
+            for row in g.chunks(of_bias.len().max(1)) {
+                of_bias.iter_mut().zip(row).for_each(|(sum, g)| *sum += g);
+            }
+            receiver.whole(bias.id(), of_bias);
+        }
+        Ok(self.base.pull_back(x, g, of_x, receiver)?)
+    }
+}
+
+/// What a linear layer keeps for its backward, besides its input.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// The branch as it was applied, if there is one.
+    Values(Option<LowRankProduct>),
+    /// Input and output of candle's graph.
+    Graph(Var, Tensor),
 }

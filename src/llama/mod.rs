@@ -1,7 +1,8 @@
 //! The LLaMA network and its tokenizer: configuration, checkpoints, forward and backward, cache.
 //!
 //! [`Llama`] is written once and serves inference and training: it works on rows of tokens, of
-//! one sequence or many, without padding; ops with a tested backward do the arithmetic. Weights
+//! one sequence or many, without padding; ops with a tested backward do the arithmetic.
+//! [`Stages`] goes through it block by block, forward and back, on plain values. Weights
 //! that are not trained stay packed in their checkpoint's precision inside the ops. Activations
 //! are f32 throughout, so that at 16-bit weights a result differs from the f32 one by the
 //! rounding of the weights alone.
@@ -10,6 +11,7 @@
 //! and optimizers (`train`).
 
 mod adapted;
+mod backward;
 mod cache;
 pub mod checkpoint;
 mod config;
@@ -27,9 +29,11 @@ mod rope;
 pub mod sampling;
 mod stages;
 pub mod synth;
+mod tape;
 pub mod tokenizer;
 mod weights;
 
+pub use backward::KeptBlock;
 pub use cache::{Piece, Sequence};
 pub use checkpoint::{Checkpoint, read_adapter};
 pub use config::{Bias, Config};
@@ -41,6 +45,7 @@ pub use network::{Batch, Block, Llama};
 pub use pairs::{PairError, encode_pair};
 pub use quantization::Quantization;
 pub use rope::{Rope, Scaling, Turns};
-pub use stages::Stages;
+pub use stages::{Embedded, Logits, Stages};
+pub use tape::Receiver;
 pub(crate) use weights::{EMBEDDING, HEAD};
 pub use weights::{Hold, Int8Rows, WeightSource, expected_tensors};

@@ -120,6 +120,11 @@ impl Batch {
         Ok(ops::attention(q, k, v, heads, &self.spans, &self.pads)?)
     }
 
+    /// Returns the same for values.
+    pub(super) fn attention(&self, heads: ops::Heads) -> ops::Attention {
+        ops::Attention { heads, spans: Arc::clone(&self.spans), pads: Arc::clone(&self.pads) }
+    }
+
     /// Returns the tokens of all rows.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -306,11 +311,12 @@ impl Llama {
         states: &Tensor,
         draw: Option<&Draw>,
     ) -> Result<Tensor, NetworkError> {
-        let rows = Rows { spans: None, draw };
-        match &self.head {
-            Some(head) => head.forward(states, &rows),
-            None => Linear::new(self.embedding.clone(), None).forward(states, &rows),
-        }
+        self.head_layer().forward(states, &Rows { spans: None, draw })
+    }
+
+    /// Returns the output matrix as a layer, the embedding where it is that.
+    pub(super) fn head_layer(&self) -> Linear {
+        self.head.clone().unwrap_or_else(|| Linear::new(self.embedding.clone(), None))
     }
 
     /// Returns whether a row depends on how its sequence is divided into pieces.
@@ -354,28 +360,48 @@ impl Llama {
         Ok(ops::rms_norm(&x, &self.norm, self.config.rms_norm_eps)?)
     }
 
-    pub(super) fn embed(&self, tokens: &[u32]) -> Result<Tensor, NetworkError> {
-        let (vocab_size, width) = (self.config.vocab_size, self.config.hidden_size);
-        let in_vocabulary = |token: u32| usize::try_from(token).is_ok_and(|t| t < vocab_size);
-        if let Some(token) = tokens.iter().copied().find(|token| !in_vocabulary(*token)) {
-            return Err(NetworkError::Token { token, vocab_size });
-        }
+    fn embed(&self, tokens: &[u32]) -> Result<Tensor, NetworkError> {
         let rows = match &self.embedding {
             Base::Trainable(weight) => {
-                let ids = Tensor::new(tokens, &Device::Cpu)?;
-                weight.as_tensor().index_select(&ids, 0)?
+                self.check_tokens(tokens)?;
+                weight.as_tensor().index_select(&Tensor::new(tokens, &Device::Cpu)?, 0)?
             }
-            base => {
-                let mut rows = vec![0.0; tokens.len() * width];
-                for (token, row) in tokens.iter().zip(rows.chunks_mut(width)) {
-                    base.row(usize::try_from(*token).expect("checked above"), row);
-                }
-                Tensor::from_vec(rows, (tokens.len(), width), &Device::Cpu)?
+            _ => {
+                let shape = (tokens.len(), self.config.hidden_size);
+                Tensor::from_vec(self.embedding_rows(tokens)?, shape, &Device::Cpu)?
             }
         };
         match self.adapter.as_ref().and_then(|adapter| adapter.embedding.as_ref()) {
             Some(branch) => Ok((rows + branch.embed(tokens)?)?),
             None => Ok(rows),
+        }
+    }
+
+    /// Returns the rows of the embedding, without an adapter's branch.
+    pub(super) fn embedding_rows(&self, tokens: &[u32]) -> Result<Vec<f32>, NetworkError> {
+        self.check_tokens(tokens)?;
+        let width = self.config.hidden_size;
+        let at = |token: u32| usize::try_from(token).expect("checked above");
+        let mut rows = vec![0.0; tokens.len() * width];
+        let out = tokens.iter().zip(rows.chunks_mut(width));
+        match &self.embedding {
+            Base::Trainable(weight) => {
+                let weight = ops::read(weight)?;
+                out.for_each(|(token, row)| {
+                    row.copy_from_slice(&weight[at(*token) * width..][..width]);
+                });
+            }
+            base => out.for_each(|(token, row)| base.row(at(*token), row)),
+        }
+        Ok(rows)
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), NetworkError> {
+        let vocab_size = self.config.vocab_size;
+        let in_vocabulary = |token: u32| usize::try_from(token).is_ok_and(|t| t < vocab_size);
+        match tokens.iter().copied().find(|token| !in_vocabulary(*token)) {
+            Some(token) => Err(NetworkError::Token { token, vocab_size }),
+            None => Ok(()),
         }
     }
 }

@@ -1,26 +1,23 @@
 //! The low-rank branch beside a linear layer of a network, with its gradients.
 //!
 //! y = base(x) + s · B(A(dropout(x))), in f32; with DoRA's magnitudes m, rows of the sum are scaled
-//! by m/n, n the norm of a row of W + s·B·A, which takes no gradient. Inner products are those of
-//! [`Matrix`]: a row has the same bits in any batch and on any number of threads. The backward
-//! computes A · dropout(x) anew instead of keeping it. The base layer and its gradient are left to
-//! the network.
+//! by m/n, n the norm of a row of W + s·B·A, which takes no gradient. The base layer and its gradient
+//! are left to the network.
 //!
 //! Source: PEFT 0.21.2, `LoraLayer.forward`, `DoraLinearLayer.forward` (`golden/make/lora.py`).
 
 use std::sync::Arc;
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp3, Device, Error, Layout, Result, Shape, Tensor, Var,
-};
+use candle_core::{Device, Error, Result, Shape, Tensor, Var};
 
 use super::{
     Draw, EMBEDDING_MODULE, LowRank, Part,
     dropout::{Mask, dropped},
     merge::row_norms,
-    packed, unpacked,
+    packed,
+    product::{LowRankOp, LowRankProduct, Pair},
+    unpacked,
 };
-use crate::kernels::matrix::Matrix;
 
 /// The weights that a branch stands beside.
 pub trait BaseRows {
@@ -57,13 +54,6 @@ pub struct Branch {
 enum Weights {
     Frozen { pair: Pair, magnitude: Option<Vec<f32>>, factors: Option<Tensor> },
     Trainable { a: Var, b: Var, magnitude: Option<Var> },
-}
-
-/// A and B, packed.
-#[derive(Debug, Clone)]
-struct Pair {
-    a: Arc<Matrix>,
-    b: Arc<Matrix>,
 }
 
 /// Whether a network's adapter takes gradients.
@@ -108,6 +98,11 @@ impl Branch {
             },
         };
         Self { module: module.to_owned(), weights, rank, scaling: low.scaling, dropout }
+    }
+
+    /// Returns whether the branch takes gradients.
+    pub fn is_trained(&self) -> bool {
+        matches!(self.weights, Weights::Trainable { .. })
     }
 
     /// Returns the variables under PEFT's names; none for a frozen branch.
@@ -197,19 +192,44 @@ impl Branch {
 
     /// Returns s · B(A(dropout(x))).
     fn delta(&self, x: &Tensor, mask: Option<Mask>) -> Result<Tensor> {
-        let scaling = self.factor();
+        let op = LowRankOp(self.product(mask)?);
         match &self.weights {
-            Weights::Frozen { pair, .. } => {
-                x.apply_op1(LowRankOp { pair: pair.clone(), scaling, mask })
-            }
+            Weights::Frozen { .. } => x.apply_op1(op),
+            Weights::Trainable { a, b, .. } => x.apply_op3(a.as_tensor(), b.as_tensor(), op),
+        }
+    }
+
+    /// Returns what [`Self::forward`] adds to the base layer, for values; `None` with DoRA, which
+    /// rescales the base layer as well.
+    ///
+    /// # Errors
+    ///
+    /// If the matrices cannot be read.
+    pub fn added(&self, draw: Option<&Draw>) -> Result<Option<LowRankProduct>> {
+        let is_dora = match &self.weights {
+            Weights::Frozen { magnitude, .. } => magnitude.is_some(),
+            Weights::Trainable { magnitude, .. } => magnitude.is_some(),
+        };
+        if is_dora {
+            return Ok(None);
+        }
+        let mask = draw.and_then(|draw| Mask::new(draw, &self.module, self.dropout));
+        self.product(mask).map(Some)
+    }
+
+    fn product(&self, mask: Option<Mask>) -> Result<LowRankProduct> {
+        let scaling = self.factor();
+        let (pair, trained) = match &self.weights {
+            Weights::Frozen { pair, .. } => (pair.clone(), None),
             Weights::Trainable { a, b, .. } => {
                 let pair = Pair {
                     a: Arc::new(packed(&values(a)?, self.rank, a.dim(1)?)),
                     b: Arc::new(packed(&values(b)?, b.dim(0)?, self.rank)),
                 };
-                x.apply_op3(a.as_tensor(), b.as_tensor(), LowRankOp { pair, scaling, mask })
+                (pair, Some([a.id(), b.id()]))
             }
-        }
+        };
+        Ok(LowRankProduct { pair, scaling, mask, trained })
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "torch multiplies by the nearest f32")]
@@ -256,130 +276,11 @@ fn variable(values: &[f32], shape: impl Into<Shape>) -> Var {
         .expect("a tensor's own values and shape agree, and the CPU does not fail")
 }
 
-fn values(tensor: &Tensor) -> Result<Vec<f32>> {
+pub(super) fn values(tensor: &Tensor) -> Result<Vec<f32>> {
     tensor.flatten_all()?.to_vec1()
 }
 
-/// s · B(A(dropout(x))) with the matrices inside; as an op of three arguments they take gradients.
-struct LowRankOp {
-    pair: Pair,
-    scaling: f32,
-    mask: Option<Mask>,
-}
-
-impl LowRankOp {
-    fn forward(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let Pair { a, b } = &self.pair;
-        let (rows, width) = layout.shape().dims2()?;
-        if width != a.inputs() {
-            candle_core::bail!("low-rank: {width} inputs, A has {}", a.inputs());
-        }
-        if let Some(mask) = &self.mask
-            && mask.rows() != rows
-        {
-            candle_core::bail!("low-rank: {rows} rows, dropout was drawn for {}", mask.rows());
-        }
-        let (begin, end) = layout
-            .contiguous_offsets()
-            .ok_or_else(|| Error::RequiresContiguous { op: "low-rank" })?;
-        let x = &storage.as_slice::<f32>()?[begin..end];
-        let mut y = b.multiply(&self.low(x));
-        y.iter_mut().for_each(|y| *y *= self.scaling);
-        Ok((CpuStorage::F32(y), (rows, b.outputs()).into()))
-    }
-
-    /// A · dropout(x), `[t, rank]`.
-    fn low(&self, x: &[f32]) -> Vec<f32> {
-        match &self.mask {
-            None => self.pair.a.multiply(x),
-            Some(_) => self.pair.a.multiply(&self.dropped(x)),
-        }
-    }
-
-    fn dropped(&self, x: &[f32]) -> Vec<f32> {
-        let mut x = x.to_vec();
-        if let Some(mask) = &self.mask {
-            mask.apply(&mut x, self.pair.a.inputs());
-        }
-        x
-    }
-
-    /// Gradient of B(A(dropout(x))), scaled by s: `[t, outputs]`; and of A(dropout(x)), `[t, rank]`.
-    fn grads_behind(&self, grad: &Tensor) -> Result<(Vec<f32>, Vec<f32>)> {
-        let mut grad = values(grad)?;
-        grad.iter_mut().for_each(|g| *g *= self.scaling);
-        let low = self.pair.b.multiply_transposed(&grad);
-        Ok((grad, low))
-    }
-
-    fn grad_x(&self, grad_low: &[f32], x: &Tensor) -> Result<Tensor> {
-        let grad = self.dropped(&self.pair.a.multiply_transposed(grad_low));
-        Tensor::from_vec(grad, x.shape(), &Device::Cpu)
-    }
-}
-
-impl CustomOp1 for LowRankOp {
-    fn name(&self) -> &'static str {
-        "low-rank"
-    }
-
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward(storage, layout)
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (_, grad_low) = self.grads_behind(grad)?;
-        self.grad_x(&grad_low, x).map(Some)
-    }
-}
-
-impl CustomOp3 for LowRankOp {
-    fn name(&self) -> &'static str {
-        "low-rank"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward(x, x_layout)
-    }
-
-    /// With g the gradient times s and z = dropout(x): dB = gᵀ · A(z), dA = (g · B)ᵀ · z,
-    /// dx = dropout((g · B) · A). Sums over rows are in ascending order.
-    fn bwd(
-        &self,
-        x: &Tensor,
-        a: &Tensor,
-        b: &Tensor,
-        _: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (rows, rank) = (x.dim(0)?, a.dim(0)?);
-        let (grad, grad_low) = self.grads_behind(grad)?;
-        let z = self.dropped(&values(x)?);
-        let low = self.pair.a.multiply(&z);
-        // Products over rows: what is summed over is the matrix's `outputs`.
-        let over_rows = |left: &[f32], right: &[f32]| {
-            let right = packed(right, rows, right.len() / rows);
-            right.multiply_transposed(&transposed(left, rank))
-        };
-        let grad_a = over_rows(&grad_low, &z);
-        let grad_b = transposed(&over_rows(&low, &grad), b.dim(0)?);
-        Ok((
-            Some(self.grad_x(&grad_low, x)?),
-            Some(Tensor::from_vec(grad_a, a.shape(), &Device::Cpu)?),
-            Some(Tensor::from_vec(grad_b, b.shape(), &Device::Cpu)?),
-        ))
-    }
-}
-
 /// Returns `[n, width]` as `[width, n]`.
-fn transposed(x: &[f32], width: usize) -> Vec<f32> {
+pub(super) fn transposed(x: &[f32], width: usize) -> Vec<f32> {
     (0..width).flat_map(|column| x[column..].iter().step_by(width).copied()).collect()
 }

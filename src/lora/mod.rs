@@ -15,6 +15,7 @@ mod initial;
 mod layer;
 mod merge;
 mod norms;
+mod product;
 mod targets;
 
 pub use branch::{Attach, BaseLayer, BaseRows, Branch};
@@ -25,6 +26,7 @@ pub use files::{Adapter, NamedTensor, Whole};
 pub use initial::{Target, initialize};
 pub use layer::{Gradients, LowRank};
 pub use merge::Merger;
+pub use product::{LowRankGradients, LowRankProduct};
 
 use std::path::PathBuf;
 

@@ -32,7 +32,7 @@ pub struct Estimate {
 
 /// Memory of the program before it has read anything: measured on stories260k, what its trainings
 /// held beyond the rest of the estimate.
-const PROGRAM: u64 = 48 << 20;
+const PROGRAM: u64 = 24 << 20;
 
 impl Estimate {
     /// Returns the sum.
@@ -53,8 +53,6 @@ impl Estimate {
 pub struct Trainable {
     /// Elements.
     pub elements: u64,
-    /// Outputs of all adapted modules together; 0 without an adapter.
-    pub adapted_outputs: u64,
     /// Inputs of the widest adapted module; 0 without an adapter.
     pub widest_input: u64,
     /// Elements of embedding and output matrix where an adapter stands beside them: PEFT's adapter
@@ -90,7 +88,6 @@ pub fn trainable(config: &Config, lora: Option<&LoraConfig>) -> Option<Trainable
             found.copied += elements(shape);
             continue;
         }
-        found.adapted_outputs += shape[0] as u64;
         found.widest_input = found.widest_input.max(shape[1] as u64);
     }
     Some(found)
@@ -107,7 +104,7 @@ fn elements(shape: &[usize]) -> u64 {
 pub fn estimate(
     config: &Config,
     recipe: &Recipe,
-    Trainable { elements: trained, adapted_outputs, widest_input, copied, adapts_head }: Trainable,
+    Trainable { elements: trained, widest_input, copied, adapts_head }: Trainable,
     stored: WeightType,
     tokens: usize,
     validation: usize,
@@ -148,27 +145,28 @@ pub fn estimate(
     let size = |n: usize| n as u64;
     let (d, inner) = (size(config.hidden_size), size(config.intermediate_size));
     let (q, kv) = (size(config.heads * config.head_dim), size(config.kv_heads * config.head_dim));
-    // What the graph of one block holds a token, in floats: inputs and results of each operation.
+    // What the backward of one block reads a token, in floats: the input of each operation.
     let layers = size(config.layers);
-    let block = 7 * d + 3 * q + 3 * kv + 3 * inner + 2 * adapted_outputs / layers.max(1);
+    let block = 4 * d + 2 * q + 2 * kv + 3 * inner;
     let (tokens, validation) = (size(tokens), size(validation));
     let kept = if recipe.weights.recompute { layers * d + block } else { layers * block };
     // Gradients within the block at work, of the widest operations; an adapter's input has one of its
     // own, before and behind the dropout.
-    let working = 2 * d + 3 * inner + 2 * widest_input;
+    let working = 2 * d + 2 * inner + 2 * widest_input;
     let training = 4 * tokens * (kept + working + 2 * d);
     // An adapter is copied once for its file, when the activations are gone.
     let copy = if full { 0 } else { 4 * trained };
     let activations = training.max(4 * validation * (block + 2 * d)).max(copy);
     let largest = tensors.iter().map(|(_, shape)| elements(shape)).max().unwrap_or(0);
     let vocabulary = size(config.vocab_size);
-    // Of a piece of logits the gradient holds copies that validation does not need.
+    // The gradient of a piece of logits stands in its place, and the output matrix's product beside it.
     let piece = |tokens: u64| 4 * (tokens * vocabulary).min(1 << 22);
     // A branch beside the output matrix adds its own to them.
     let branch = if adapts_head { 2 } else { 0 };
-    let logits = ((4 + branch) * piece(tokens)).max((2 + branch) * piece(validation));
-    // A trained matrix is packed for each product, and its gradient comes in a copy.
-    let scratch = logits + if full { 8 * largest } else { 0 };
+    let logits = (2 + branch) * piece(tokens.max(validation));
+    // The gradient of a matrix stands beside the sum that it is added to.
+    let added = if full && recipe.batch.accumulation > 1 { 4 * largest } else { 0 };
+    let scratch = logits + added;
     Estimate {
         frozen,
         trained: 4 * trained,

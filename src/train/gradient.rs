@@ -1,22 +1,18 @@
 //! The gradient of a micro-batch, block by block from the last to the first.
 //!
-//! Each block has a graph of its own, freed as soon as the gradient has passed it; with
-//! [`Recompute::Blocks`] it is built only then, from the block's input. Either way the same
+//! What a block's backward needs is freed as soon as the gradient has passed the block; with
+//! [`Recompute::Blocks`] it is computed only then, from the block's input. Either way the same
 //! operations run on the same values: the bits are equal. Nothing is computed below the first block
 //! with a trained weight.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use candle_core::{Tensor, TensorId, Var, backprop::GradStore};
+use candle_core::TensorId;
 use rayon::prelude::*;
 
-use super::{
-    MicroBatch, global_norm,
-    loss::{Wanted, cross_entropy},
-    tape,
-};
+use super::{MicroBatch, global_norm, loss::cross_entropy};
 use crate::{
-    llama::{Llama, NetworkError, Stages},
+    llama::{KeptBlock, Llama, NetworkError, Receiver, Stages},
     lora::Draw,
 };
 
@@ -45,21 +41,6 @@ impl Gradients {
         Self { places: places.collect(), sums: vec![Vec::new(); variables.len()] }
     }
 
-    /// Adds what a backward gave the trained weights, and takes it out.
-    fn collect(&mut self, network: &Llama, store: &mut GradStore) -> Result<(), NetworkError> {
-        for (_, variable) in network.variables() {
-            let Some(grad) = store.remove(variable) else { continue };
-            let grad: Vec<f32> = grad.flatten_all()?.to_vec1()?;
-            let sum = &mut self.sums[self.places[&variable.id()]];
-            if sum.is_empty() {
-                *sum = grad;
-            } else {
-                sum.iter_mut().zip(grad).for_each(|(sum, grad)| *sum += grad);
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the gradient of each trained weight, in the order of [`Llama::variables`]; empty for
     /// one that none has reached.
     pub fn values(&self) -> &[Vec<f32>] {
@@ -77,35 +58,49 @@ impl Gradients {
     }
 }
 
-/// A block's input: a variable where something below it takes a gradient.
-enum Input {
-    Variable(Var),
-    Constant(Tensor),
-}
-
-impl Input {
-    fn new(x: &Tensor, takes_gradient: bool) -> Result<Self, NetworkError> {
-        Ok(if takes_gradient {
-            Self::Variable(Var::from_tensor(x)?)
+impl Receiver for Gradients {
+    fn whole(&mut self, weight: TensorId, grad: Vec<f32>) {
+        let sum = &mut self.sums[self.places[&weight]];
+        if sum.is_empty() {
+            *sum = grad;
         } else {
-            Self::Constant(x.clone())
-        })
+            let pieces = sum.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE));
+            pieces.for_each(|(sum, grad)| add(sum, grad));
+        }
     }
 
-    fn tensor(&self) -> &Tensor {
-        match self {
-            Self::Variable(variable) => variable,
-            Self::Constant(tensor) => tensor,
+    fn rows(&mut self, weight: TensorId, values: usize, rows: &[u32], grad: &[f32]) {
+        let width = grad.len() / rows.len().max(1);
+        // Each row's own sum first, as the reference adds a whole matrix that holds it.
+        let mut of_rows = BTreeMap::<u32, Vec<f32>>::new();
+        for (row, grad) in rows.iter().zip(grad.chunks(width.max(1))) {
+            match of_rows.get_mut(row) {
+                Some(sum) => add(sum, grad),
+                None => drop(of_rows.insert(*row, grad.to_vec())),
+            }
+        }
+        let sum = &mut self.sums[self.places[&weight]];
+        sum.resize(values, 0.0);
+        for (row, grad) in of_rows {
+            let row = usize::try_from(row).expect("a token id fits");
+            add(&mut sum[row * width..][..width], &grad);
         }
     }
 }
 
+/// Values that a thread adds at a time.
+const PIECE: usize = 1 << 14;
+
+fn add(sum: &mut [f32], part: &[f32]) {
+    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+}
+
 /// What is kept of a block until its gradient is wanted.
 enum Kept {
-    /// Its input and its output with history.
-    Graph(Input, Tensor),
+    /// All that its backward needs.
+    Whole(Box<KeptBlock>),
     /// Its input.
-    Input(Tensor),
+    Input(Vec<f32>),
 }
 
 /// Adds the gradient of `scale` times the summed loss of a micro-batch, and returns that sum.
@@ -123,70 +118,54 @@ pub fn accumulate(
     gradients: &mut Gradients,
 ) -> Result<f64, NetworkError> {
     let stages = Stages::new(network, &micro.batch, draw)?;
-    let embedded = stages.embed()?;
-    let is_embedding_trained = embedded.track_op();
-    let first = if is_embedding_trained { 0 } else { first_trained(network) };
-    let takes_gradient = |layer: usize| layer > first || is_embedding_trained;
-    let mut x = embedded.detach();
+    let trains_embedding = stages.trains_embedding();
+    let first = if trains_embedding { 0 } else { first_trained(network) };
+    let mut embedded = stages.embed()?;
+    let mut x = std::mem::take(&mut embedded.values);
     let mut kept = Vec::new();
     for layer in 0..network.blocks().len() {
-        if layer < first || recompute == Recompute::Blocks {
-            let y = stages.block(layer, &x)?.detach();
-            if layer >= first {
-                kept.push(Kept::Input(x));
-            }
-            x = y;
-        } else {
-            let input = Input::new(&x, takes_gradient(layer))?;
-            let output = stages.block(layer, input.tensor())?;
-            x = output.detach();
-            kept.push(Kept::Graph(input, output));
+        let (y, block) = stages.block(layer, x)?;
+        x = y;
+        if layer >= first {
+            kept.push(match recompute {
+                Recompute::Nothing => Kept::Whole(Box::new(block)),
+                Recompute::Blocks => Kept::Input(block.into_input()),
+            });
         }
     }
-    let input = Var::from_tensor(&x)?;
-    drop(x);
-    let states = stages.norm(&input)?;
-    let mut collect = |store: &mut GradStore| gradients.collect(network, store);
-    let wanted = Wanted { scale, collect: &mut collect };
-    let (sum, grad) = cross_entropy(network, &states.detach(), &micro.targets, draw, Some(wanted))?;
-    let grad = grad.expect("a gradient is returned where one is wanted");
-    let mut store = tape::pull_back(&states, grad)?;
+    let states = stages.norm(&x)?;
+    let (sum, grad) =
+        cross_entropy(&stages, &states, &micro.targets, Some((scale, &mut *gradients)))?;
     drop(states);
-    let mut grad = tape::take(&mut store, &input)?;
-    gradients.collect(network, &mut store)?;
+    let mut grad = stages.pull_back_norm(&x, &grad, gradients)?;
+    drop(x);
     while let Some(block) = kept.pop() {
         let layer = first + kept.len();
-        let (input, output) = match block {
-            Kept::Graph(input, output) => (input, output),
-            Kept::Input(x) => {
-                let input = Input::new(&x, takes_gradient(layer))?;
-                let output = stages.block(layer, input.tensor())?;
-                (input, output)
-            }
+        let block = match block {
+            Kept::Whole(block) => *block,
+            Kept::Input(x) => stages.block(layer, x)?.1,
         };
-        let mut store = tape::pull_back(&output, grad)?;
-        drop(output);
-        gradients.collect(network, &mut store)?;
-        let Input::Variable(input) = input else { return Ok(sum) };
-        grad = tape::take(&mut store, &input)?;
-    }
-    if is_embedding_trained {
-        if let Some(token) = micro.constant_token {
-            grad = without_token(&grad, micro.batch.tokens(), token)?;
+        let for_input = layer > first || trains_embedding;
+        match stages.pull_back(layer, block, grad, for_input, gradients)? {
+            Some(below) => grad = below,
+            None => return Ok(sum),
         }
-        gradients.collect(network, &mut tape::pull_back(&embedded, grad)?)?;
+    }
+    if trains_embedding {
+        if let Some(token) = micro.constant_token {
+            forget_token(&mut grad, micro.batch.tokens(), token);
+        }
+        stages.pull_back_embedded(&embedded, &grad, gradients)?;
     }
     Ok(sum)
 }
 
 /// Sets the gradient rows of a token to 0.
-fn without_token(grad: &Tensor, tokens: &[u32], token: u32) -> Result<Tensor, NetworkError> {
-    let mut values: Vec<f32> = grad.flatten_all()?.to_vec1()?;
-    let width = values.len() / tokens.len().max(1);
-    for (row, _) in values.chunks_mut(width.max(1)).zip(tokens).filter(|(_, t)| **t == token) {
+fn forget_token(grad: &mut [f32], tokens: &[u32], token: u32) {
+    let width = grad.len() / tokens.len().max(1);
+    for (row, _) in grad.chunks_mut(width.max(1)).zip(tokens).filter(|(_, t)| **t == token) {
         row.fill(0.0);
     }
-    Ok(Tensor::from_vec(values, grad.shape(), grad.device())?)
 }
 
 /// Returns the summed loss of a micro-batch, without dropout and without gradients.
@@ -196,13 +175,12 @@ fn without_token(grad: &Tensor, tokens: &[u32], token: u32) -> Result<Tensor, Ne
 /// As [`accumulate`].
 pub fn loss(network: &Llama, micro: &MicroBatch) -> Result<f64, NetworkError> {
     let stages = Stages::new(network, &micro.batch, None)?;
-    let mut x = stages.embed()?.detach();
+    let mut x = stages.embed()?.values;
     for layer in 0..network.blocks().len() {
-        // Forgets the history of each block as it goes.
-        x = stages.block(layer, &x)?.detach();
+        x = stages.block(layer, x)?.0;
     }
-    let states = stages.norm(&x)?.detach();
-    Ok(cross_entropy(network, &states, &micro.targets, None, None)?.0)
+    let states = stages.norm(&x)?;
+    Ok(cross_entropy(&stages, &states, &micro.targets, None)?.0)
 }
 
 /// Returns the first block with a trained weight; their number if none has one.

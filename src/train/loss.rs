@@ -4,74 +4,49 @@
 //! logits is ever held, and the gradient of a piece is made where the piece is.
 //! Source: transformers 5.23.0, `ForCausalLMLoss` (f32 logits, labels shifted, -100 left out).
 
-use candle_core::{Device, Tensor, Var, backprop::GradStore};
 use rayon::prelude::*;
 
-use super::tape;
+use super::Gradients;
 use crate::{
     kernels::float::Kernels,
-    llama::{Llama, NetworkError},
-    lora::Draw,
+    llama::{NetworkError, Stages},
 };
 
 /// Logits held at once, in values: 16 MiB.
 const LOGITS: usize = 1 << 22;
 
-/// What the loss is scaled by, where its gradient is wanted.
-pub(super) struct Wanted<'a> {
-    /// Factor of the summed loss.
-    pub(super) scale: f32,
-    /// Takes what the loss gives the output matrix.
-    pub(super) collect: &'a mut dyn FnMut(&mut GradStore) -> Result<(), NetworkError>,
-}
-
-/// Returns the summed, unscaled loss in nats, and the gradient of `states` if it is wanted.
+/// Returns the summed, unscaled loss in nats of a pass, and the gradient of `states` times the scale
+/// that is given with what receives the output matrix's; empty where none is.
 ///
-/// `states: [t, d]` behind the last norm, without history; `targets: [t]`; `draw` is what the
-/// dropout of the `t` rows drops. Sums over rows are in f64, in order.
+/// `states: [t, d]` behind the last norm, `targets: [t]`. Sums over rows are in f64, in order.
 pub(super) fn cross_entropy(
-    network: &Llama,
-    states: &Tensor,
+    stages: &Stages<'_>,
+    states: &[f32],
     targets: &[Option<u32>],
-    draw: Option<&Draw>,
-    mut wanted: Option<Wanted<'_>>,
-) -> Result<(f64, Option<Tensor>), NetworkError> {
-    let (tokens, width) = states.dims2()?;
-    let vocabulary = network.config().vocab_size;
+    mut wanted: Option<(f32, &mut Gradients)>,
+) -> Result<(f64, Vec<f32>), NetworkError> {
+    let width = states.len() / targets.len().max(1);
+    let vocabulary = stages.vocabulary();
     let learnt: Vec<(usize, u32)> =
         targets.iter().enumerate().filter_map(|(row, t)| Some((row, (*t)?))).collect();
-    let values: Vec<f32> = states.flatten_all()?.to_vec1()?;
-    let mut grad_states = vec![0.0; if wanted.is_some() { tokens * width } else { 0 }];
+    let mut grad_states = vec![0.0; if wanted.is_some() { states.len() } else { 0 }];
     let mut sum = 0.0;
     for piece in learnt.chunks((LOGITS / vocabulary).max(1)) {
+        let at: Vec<usize> = piece.iter().map(|(row, _)| *row).collect();
         let mut rows = Vec::with_capacity(piece.len() * width);
-        for (row, _) in piece {
-            rows.extend_from_slice(&values[row * width..][..width]);
+        for row in &at {
+            rows.extend_from_slice(&states[row * width..][..width]);
         }
-        let rows = Tensor::from_vec(rows, (piece.len(), width), &Device::Cpu)?;
-        let Some(wanted) = &mut wanted else {
-            let mut logits: Vec<f32> = network.logits(&rows.detach())?.flatten_all()?.to_vec1()?;
-            sum += losses(&mut logits, vocabulary, piece, None);
-            continue;
-        };
-        let rows = Var::from_tensor(&rows)?;
-        let draw = draw.map(|draw| draw.of_rows(piece.iter().map(|(row, _)| *row)));
-        let logits = network.logits_drawn(rows.as_tensor(), draw.as_ref())?;
-        let mut grads: Vec<f32> = logits.flatten_all()?.to_vec1()?;
-        sum += losses(&mut grads, vocabulary, piece, Some(wanted.scale));
-        let grads = Tensor::from_vec(grads, logits.shape(), &Device::Cpu)?;
-        let mut store = tape::pull_back(&logits, grads)?;
-        let grad: Vec<f32> = tape::take(&mut store, &rows)?.flatten_all()?.to_vec1()?;
-        for ((row, _), grad) in piece.iter().zip(grad.chunks(width)) {
+        let mut logits = stages.logits(&rows, &at)?;
+        let scale = wanted.as_ref().map(|(scale, _)| *scale);
+        sum += losses(&mut logits.values, vocabulary, piece, scale);
+        let Some((_, gradients)) = &mut wanted else { continue };
+        let grad = logits.pull_back(&rows, *gradients)?;
+        for (row, grad) in at.into_iter().zip(grad.chunks(width)) {
             grad_states[row * width..][..width].copy_from_slice(grad);
         }
-        (wanted.collect)(&mut store)?;
     }
-    let grad = match wanted {
-        Some(_) => Some(Tensor::from_vec(grad_states, (tokens, width), &Device::Cpu)?),
-        None => None,
-    };
-    Ok((sum, grad))
+    Ok((sum, grad_states))
 }
 
 /// Returns the summed loss of `logits`, `[rows, vocabulary]`; with a scale they become the

@@ -28,7 +28,6 @@ mod report;
 mod schedule;
 mod session;
 mod state;
-mod tape;
 mod tensors;
 mod trainer;
 

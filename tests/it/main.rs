@@ -88,6 +88,7 @@ mod tokenize;
 mod tokenizer;
 mod tokenizer_hostile;
 mod tokenizer_prompts;
+mod train_backward;
 mod train_command;
 mod train_defects;
 mod train_folder;

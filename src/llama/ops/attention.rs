@@ -25,10 +25,19 @@ use crate::kernels::attention::{
 /// Rows of queries that one thread takes at a time.
 pub const QUERY_ROWS: usize = 12;
 
-struct Attention {
-    heads: Heads,
-    spans: Arc<[Range<usize>]>,
-    pads: Arc<[Pad]>,
+/// Which rows attend to which.
+#[derive(Debug, Clone)]
+pub(in crate::llama) struct Attention {
+    pub(in crate::llama) heads: Heads,
+    /// The rows of each sequence; they follow each other and cover all rows.
+    pub(in crate::llama) spans: Arc<[Range<usize>]>,
+    /// Those spans that hold padding.
+    pub(in crate::llama) pads: Arc<[Pad]>,
+}
+
+/// The operation, with what its backward reads.
+struct AttentionOp {
+    attention: Attention,
     /// `[t, query heads]`, filled by the forward pass and read by the backward.
     log_sums: OnceLock<Vec<f32>>,
 }
@@ -49,8 +58,8 @@ pub fn attention(
     spans: &Arc<[Range<usize>]>,
     pads: &Arc<[Pad]>,
 ) -> Result<Tensor> {
-    let (spans, pads) = (Arc::clone(spans), Arc::clone(pads));
-    q.apply_op3(k, v, Attention { heads, spans, pads, log_sums: OnceLock::new() })
+    let attention = Attention { heads, spans: Arc::clone(spans), pads: Arc::clone(pads) };
+    q.apply_op3(k, v, AttentionOp { attention, log_sums: OnceLock::new() })
 }
 
 impl Attention {
@@ -84,48 +93,13 @@ impl Attention {
                 attend(heads, q, chunk * QUERY_ROWS + 1, &parts, scratch, out, log_sums);
             });
     }
-}
 
-/// Copies the gradients of one head of a span to their columns.
-fn place(part: &[f32], to: &mut [f32], stride: usize, columns: Range<usize>) {
-    for (part, to) in part.chunks_exact(columns.len()).zip(to.chunks_exact_mut(stride)) {
-        to[columns.clone()].copy_from_slice(part);
-    }
-}
-
-impl CustomOp3 for Attention {
-    fn name(&self) -> &'static str {
-        "attention"
-    }
-
-    fn cpu_fwd(
-        &self,
-        q: &CpuStorage,
-        q_layout: &Layout,
-        k: &CpuStorage,
-        k_layout: &Layout,
-        v: &CpuStorage,
-        v_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = rows_and_width(q_layout)?;
-        let kv_width = self.heads.kv_width();
-        let kv_shape = Shape::from((rows, kv_width));
-        if width != self.heads.query_width()
-            || *k_layout.shape() != kv_shape
-            || *v_layout.shape() != kv_shape
-        {
-            candle_core::bail!(
-                "attention: {:?} heads on {:?}, {:?}, {:?}",
-                self.heads,
-                q_layout.shape(),
-                k_layout.shape(),
-                v_layout.shape()
-            );
-        }
-        self.check_spans(rows)?;
-        let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
+    /// As [`attention`], of values: returns the result and its sums, `[t, query heads]`, for
+    /// [`Self::gradients`].
+    pub(in crate::llama) fn attend(&self, q: &[f32], k: &[f32], v: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let (width, kv_width) = (self.heads.query_width(), self.heads.kv_width());
         let mut out = vec![0.0; q.len()];
-        let mut log_sums = vec![0.0; rows * self.heads.query];
+        let mut log_sums = vec![0.0; q.len() / width * self.heads.query];
         let (mut out_left, mut log_sums_left) = (&mut *out, &mut *log_sums);
         let mut tasks = Vec::with_capacity(self.spans.len());
         for span in self.spans.iter() {
@@ -142,29 +116,19 @@ impl CustomOp3 for Attention {
         for pad in self.pads.iter() {
             pad.attend(self.heads, v, &mut out);
         }
-        // Set once: candle runs a recorded op's forward a single time.
-        let _ = self.log_sums.set(log_sums);
-        Ok(output(out, rows, width))
+        (out, log_sums)
     }
 
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        out: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Some(log_sums) = self.log_sums.get() else {
-            candle_core::bail!("attention: backward without a forward");
-        };
+    /// Returns the gradients of queries, keys and values.
+    pub(in crate::llama) fn gradients(&self, saved: &Saved<'_>) -> Gradients {
         let heads = self.heads;
         let (width, kv_width) = (heads.query_width(), heads.kv_width());
-        let (queries, keys, values) = (read(q)?, read(k)?, read(v)?);
-        let (queries, keys, values): (&[f32], &[f32], &[f32]) = (&queries, &keys, &values);
-        let (out, grad) = (read(out)?, read(grad)?);
-        let (out, grad): (&[f32], &[f32]) = (&out, &grad);
-        let mut grads = (vec![0.0; queries.len()], vec![0.0; keys.len()], vec![0.0; keys.len()]);
+        let Saved { queries, keys, values, out, grad, log_sums } = *saved;
+        let mut grads = Gradients {
+            queries: vec![0.0; queries.len()],
+            keys: vec![0.0; keys.len()],
+            values: vec![0.0; keys.len()],
+        };
         let is_padding = |span: &&Range<usize>| self.pads.iter().any(|pad| pad.rows == **span);
         let tasks: Vec<(&Range<usize>, usize)> = self
             .spans
@@ -193,10 +157,11 @@ impl CustomOp3 for Attention {
         for ((span, head), own) in tasks.into_iter().zip(of_heads) {
             let group = width / heads.kv;
             let columns = head * group..(head + 1) * group;
-            place(&own.queries, &mut grads.0[span.start * width..], width, columns);
+            place(&own.queries, &mut grads.queries[span.start * width..], width, columns);
             let columns = head * heads.width..(head + 1) * heads.width;
-            place(&own.keys, &mut grads.1[span.start * kv_width..], kv_width, columns.clone());
-            place(&own.values, &mut grads.2[span.start * kv_width..], kv_width, columns);
+            let from = span.start * kv_width;
+            place(&own.keys, &mut grads.keys[from..], kv_width, columns.clone());
+            place(&own.values, &mut grads.values[from..], kv_width, columns);
         }
         let inputs = Inputs { heads, queries, keys, values, grad };
         let tasks: Vec<(&Pad, usize)> =
@@ -204,9 +169,82 @@ impl CustomOp3 for Attention {
         let of_pads: Vec<Gradients> =
             tasks.par_iter().map(|(pad, head)| pad.attend_backward(*head, &inputs)).collect();
         for ((pad, head), own) in tasks.into_iter().zip(of_pads) {
-            pad.add(head, &own, heads, (&mut grads.0, &mut grads.1, &mut grads.2));
+            pad.add(head, &own, heads, &mut grads);
         }
+        grads
+    }
+}
+
+/// Copies the gradients of one head of a span to their columns.
+fn place(part: &[f32], to: &mut [f32], stride: usize, columns: Range<usize>) {
+    for (part, to) in part.chunks_exact(columns.len()).zip(to.chunks_exact_mut(stride)) {
+        to[columns.clone()].copy_from_slice(part);
+    }
+}
+
+impl CustomOp3 for AttentionOp {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (rows, width) = rows_and_width(q_layout)?;
+        let attention = &self.attention;
+        let kv_shape = Shape::from((rows, attention.heads.kv_width()));
+        if width != attention.heads.query_width()
+            || *k_layout.shape() != kv_shape
+            || *v_layout.shape() != kv_shape
+        {
+            candle_core::bail!(
+                "attention: {:?} heads on {:?}, {:?}, {:?}",
+                attention.heads,
+                q_layout.shape(),
+                k_layout.shape(),
+                v_layout.shape()
+            );
+        }
+        attention.check_spans(rows)?;
+        let (q, k, v) = (values(q, q_layout)?, values(k, k_layout)?, values(v, v_layout)?);
+        let (out, log_sums) = attention.attend(q, k, v);
+        // Set once: candle runs a recorded op's forward a single time.
+        let _ = self.log_sums.set(log_sums);
+        Ok(output(out, rows, width))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Some(log_sums) = self.log_sums.get() else {
+            candle_core::bail!("attention: backward without a forward");
+        };
+        let (queries, keys, values) = (read(q)?, read(k)?, read(v)?);
+        let (out, grad) = (read(out)?, read(grad)?);
+        let grads = self.attention.gradients(&Saved {
+            queries: &queries,
+            keys: &keys,
+            values: &values,
+            out: &out,
+            grad: &grad,
+            log_sums,
+        });
         let wrap = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
-        Ok((Some(wrap(grads.0, q)?), Some(wrap(grads.1, k)?), Some(wrap(grads.2, v)?)))
+        Ok((
+            Some(wrap(grads.queries, q)?),
+            Some(wrap(grads.keys, k)?),
+            Some(wrap(grads.values, v)?),
+        ))
     }
 }

@@ -13,12 +13,16 @@ mod rope;
 mod swiglu;
 mod trainable;
 
+pub(super) use attention::Attention;
 pub use attention::{Heads, QUERY_ROWS, attention};
 pub use linear::frozen_linear;
 pub use padding::{Masked, Pad};
 pub use rms_norm::rms_norm;
+pub(super) use rms_norm::{norm_gradients, normed};
 pub use rope::rotate;
+pub(super) use rope::turn;
 pub use swiglu::swiglu;
+pub(super) use swiglu::{gate_gradients, gated};
 pub use trainable::trainable_linear;
 
 use std::ops::Range;
@@ -46,7 +50,7 @@ fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
 }
 
 /// Values of a tensor: where they lie, or a copy if they are not in order there.
-enum Read<'a> {
+pub(super) enum Read<'a> {
     Here(StorageRef<'a>, Range<usize>),
     Copied(Vec<f32>),
 }
@@ -66,7 +70,7 @@ impl std::ops::Deref for Read<'_> {
 }
 
 /// Reads a tensor's values, without a copy where they are f32 in order on the CPU.
-fn read(tensor: &Tensor) -> Result<Read<'_>> {
+pub(super) fn read(tensor: &Tensor) -> Result<Read<'_>> {
     let (storage, layout) = tensor.storage_and_layout();
     let is_here = matches!(&*storage, Storage::Cpu(CpuStorage::F32(_)));
     match layout.contiguous_offsets() {
@@ -78,6 +82,20 @@ fn read(tensor: &Tensor) -> Result<Read<'_>> {
 /// Wraps an op's result.
 fn output(values: Vec<f32>, rows: usize, width: usize) -> (CpuStorage, Shape) {
     (CpuStorage::F32(values), Shape::from((rows, width)))
+}
+
+/// Adds `part` to `sum`, on all threads where it pays.
+pub(super) fn add(sum: &mut [f32], part: &[f32]) {
+    use rayon::prelude::*;
+    let add = |(sum, part): (&mut [f32], &[f32])| {
+        sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+    };
+    if sum.len() < PARALLEL_FROM {
+        add((sum, part));
+    } else {
+        let pieces = sum.par_chunks_mut(PARALLEL_FROM / 4).zip(part.par_chunks(PARALLEL_FROM / 4));
+        pieces.for_each(add);
+    }
 }
 
 /// Runs `body` on each row of `out` with its index, on all threads where it pays.

@@ -130,22 +130,20 @@ impl Pad {
     }
 
     /// Adds what [`attend_backward`](Self::attend_backward) returned to the gradients of all rows.
-    pub(super) fn add(
-        &self,
-        head: usize,
-        own: &Gradients,
-        heads: Heads,
-        to: (&mut [f32], &mut [f32], &mut [f32]),
-    ) {
+    pub(super) fn add(&self, head: usize, own: &Gradients, heads: Heads, to: &mut Gradients) {
         let group = heads.group() * heads.width;
         for (row, own) in self.rows.clone().zip(own.queries.chunks_exact(group)) {
-            add_scaled(&mut to.0[row * heads.query_width() + head * group..][..group], 1.0, own);
+            add_scaled(
+                &mut to.queries[row * heads.query_width() + head * group..][..group],
+                1.0,
+                own,
+            );
         }
         let own = own.keys.chunks_exact(heads.width).zip(own.values.chunks_exact(heads.width));
         for (row, (key, value)) in self.seen().zip(own) {
             let at = row * heads.kv_width() + head * heads.width;
-            add_scaled(&mut to.1[at..][..heads.width], 1.0, key);
-            add_scaled(&mut to.2[at..][..heads.width], 1.0, value);
+            add_scaled(&mut to.keys[at..][..heads.width], 1.0, key);
+            add_scaled(&mut to.values[at..][..heads.width], 1.0, value);
         }
     }
 }

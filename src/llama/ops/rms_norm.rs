@@ -20,6 +20,45 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     x.apply_op2(weight, RmsNorm { eps })
 }
 
+/// As [`rms_norm`], of values.
+pub(in crate::llama) fn normed(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+    let width = weight.len();
+    let mut out = vec![0.0; x.len()];
+    for_each_row(&mut out, width, |row, out| {
+        Kernels::get().rms_norm(&x[row * width..][..width], weight, eps, out);
+    });
+    out
+}
+
+/// Returns the gradients of `x` and, if it is wanted, of `weight` for the gradient `g` of the result.
+///
+/// With `r = 1 / sqrt(mean(x^2) + eps)`, the weight's is the sum over rows of `g * x * r`.
+pub(in crate::llama) fn norm_gradients(
+    x: &[f32],
+    weight: &[f32],
+    g: &[f32],
+    eps: f32,
+    for_weight: bool,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let width = weight.len();
+    // Not wanted for itself, `x`'s still gives the factors of the rows.
+    let (mut grad_x, mut factors) = (vec![0.0; x.len()], vec![0.0; x.len() / width]);
+    for_each_two_rows(&mut grad_x, &mut factors, width, |row, out, factor| {
+        let row = row * width..(row + 1) * width;
+        factor[0] = Kernels::get().rms_norm_backward(&x[row.clone()], weight, &g[row], eps, out);
+    });
+    let grad_weight = for_weight.then(|| {
+        let mut out = vec![0.0; width];
+        for ((x, g), r) in x.chunks(width).zip(g.chunks(width)).zip(factors) {
+            for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
+                *out += g * x * r;
+            }
+        }
+        out
+    });
+    (grad_x, grad_weight)
+}
+
 impl CustomOp2 for RmsNorm {
     fn name(&self) -> &'static str {
         "rms-norm"
@@ -37,14 +76,9 @@ impl CustomOp2 for RmsNorm {
         if weight.len() != width {
             candle_core::bail!("rms-norm: {width} values a row, {} weights", weight.len());
         }
-        let mut out = vec![0.0; x.len()];
-        for_each_row(&mut out, width, |row, out| {
-            Kernels::get().rms_norm(&x[row * width..][..width], weight, self.eps, out);
-        });
-        Ok(output(out, rows, width))
+        Ok(output(normed(x, weight, self.eps), rows, width))
     }
 
-    /// With `r = 1 / sqrt(mean(x^2) + eps)`, the weight's gradient is the sum over rows of `g * x * r`.
     fn bwd(
         &self,
         x: &Tensor,
@@ -52,28 +86,10 @@ impl CustomOp2 for RmsNorm {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let width = weight.elem_count();
         let (values, w, g) = (read(x)?, read(weight)?, read(grad)?);
-        let (values, w, g): (&[f32], &[f32], &[f32]) = (&values, &w, &g);
-        // Without a gradient of its own `x` still gives the factors of the rows.
-        let (mut grad_x, mut factors) = (vec![0.0; values.len()], vec![0.0; values.len() / width]);
-        for_each_two_rows(&mut grad_x, &mut factors, width, |row, out, factor| {
-            let row = row * width..(row + 1) * width;
-            let (x, g) = (&values[row.clone()], &g[row]);
-            factor[0] = Kernels::get().rms_norm_backward(x, w, g, self.eps, out);
-        });
-        let grad_weight = if weight.track_op() {
-            let mut out = vec![0.0; width];
-            for ((x, g), r) in values.chunks(width).zip(g.chunks(width)).zip(factors) {
-                for ((out, g), x) in out.iter_mut().zip(g).zip(x) {
-                    *out += g * x * r;
-                }
-            }
-            Some(Tensor::from_vec(out, weight.shape(), &Device::Cpu)?)
-        } else {
-            None
-        };
-        let grad_x = x.track_op().then(|| Tensor::from_vec(grad_x, x.shape(), &Device::Cpu));
-        Ok((grad_x.transpose()?, grad_weight))
+        let (of_x, of_weight) = norm_gradients(&values, &w, &g, self.eps, weight.track_op());
+        let wrap = |values, like: &Tensor| Tensor::from_vec(values, like.shape(), &Device::Cpu);
+        let of_x = x.track_op().then(|| wrap(of_x, x));
+        Ok((of_x.transpose()?, of_weight.map(|grad| wrap(grad, weight)).transpose()?))
     }
 }

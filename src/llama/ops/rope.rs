@@ -20,6 +20,11 @@ pub fn rotate(x: &Tensor, turns: &Arc<Turns>) -> Result<Tensor> {
     x.apply_op1(Rotate(Arc::clone(turns)))
 }
 
+/// Turns values in place as [`rotate`], or back: a turn is orthogonal, so that is its gradient.
+pub(in crate::llama) fn turn(x: &mut [f32], width: usize, turns: &Turns, back: bool) {
+    for_each_row(x, width, |row, x| turns.apply(row, x, back));
+}
+
 impl CustomOp1 for Rotate {
     fn name(&self) -> &'static str {
         "rotate"
@@ -28,14 +33,13 @@ impl CustomOp1 for Rotate {
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (rows, width) = rows_and_width(layout)?;
         let mut out = values(storage, layout)?.to_vec();
-        for_each_row(&mut out, width, |row, out| self.0.apply(row, out, false));
+        turn(&mut out, width, &self.0, false);
         Ok(output(out, rows, width))
     }
 
-    /// A turn is orthogonal: the gradient is turned back.
     fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let mut out = to_vec(grad)?;
-        for_each_row(&mut out, x.dim(1)?, |row, out| self.0.apply(row, out, true));
+        turn(&mut out, x.dim(1)?, &self.0, true);
         Tensor::from_vec(out, x.shape(), &Device::Cpu).map(Some)
     }
 }

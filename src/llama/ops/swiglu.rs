@@ -18,6 +18,32 @@ pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     gate.apply_op2(up, SwiGlu)
 }
 
+/// As [`swiglu`], of values.
+pub(in crate::llama) fn gated(gate: &[f32], up: &[f32], width: usize) -> Vec<f32> {
+    let mut out = vec![0.0; gate.len()];
+    for_each_row(&mut out, width, |row, out| {
+        let row = row * width..(row + 1) * width;
+        Kernels::get().swiglu(&gate[row.clone()], &up[row], out);
+    });
+    out
+}
+
+/// Returns the gradients of `gate` and `up` for the gradient `g` of the result.
+pub(in crate::llama) fn gate_gradients(
+    gate: &[f32],
+    up: &[f32],
+    g: &[f32],
+    width: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut grad_gate, mut grad_up) = (vec![0.0; g.len()], vec![0.0; g.len()]);
+    for_each_two_rows(&mut grad_gate, &mut grad_up, width, |row, grad_gate, grad_up| {
+        let row = row * width..(row + 1) * width;
+        let (gate, up, g) = (&gate[row.clone()], &up[row.clone()], &g[row]);
+        Kernels::get().swiglu_backward(gate, up, g, grad_gate, grad_up);
+    });
+    (grad_gate, grad_up)
+}
+
 impl CustomOp2 for SwiGlu {
     fn name(&self) -> &'static str {
         "swiglu"
@@ -35,12 +61,7 @@ impl CustomOp2 for SwiGlu {
             candle_core::bail!("swiglu: {:?} and {:?}", gate_layout.shape(), up_layout.shape());
         }
         let (gate, up) = (values(gate, gate_layout)?, values(up, up_layout)?);
-        let mut out = vec![0.0; gate.len()];
-        for_each_row(&mut out, width, |row, out| {
-            let row = row * width..(row + 1) * width;
-            Kernels::get().swiglu(&gate[row.clone()], &up[row], out);
-        });
-        Ok(output(out, rows, width))
+        Ok(output(gated(gate, up, width), rows, width))
     }
 
     fn bwd(
@@ -50,18 +71,11 @@ impl CustomOp2 for SwiGlu {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let width = gate.dim(1)?;
         let (gates, ups, g) = (read(gate)?, read(up)?, read(grad)?);
-        let (gates, ups, g): (&[f32], &[f32], &[f32]) = (&gates, &ups, &g);
-        let (mut grad_gate, mut grad_up) = (vec![0.0; g.len()], vec![0.0; g.len()]);
-        for_each_two_rows(&mut grad_gate, &mut grad_up, width, |row, grad_gate, grad_up| {
-            let row = row * width..(row + 1) * width;
-            let (gate, up, g) = (&gates[row.clone()], &ups[row.clone()], &g[row]);
-            Kernels::get().swiglu_backward(gate, up, g, grad_gate, grad_up);
-        });
+        let (of_gate, of_up) = gate_gradients(&gates, &ups, &g, gate.dim(1)?);
         Ok((
-            Some(Tensor::from_vec(grad_gate, gate.shape(), &Device::Cpu)?),
-            Some(Tensor::from_vec(grad_up, up.shape(), &Device::Cpu)?),
+            Some(Tensor::from_vec(of_gate, gate.shape(), &Device::Cpu)?),
+            Some(Tensor::from_vec(of_up, up.shape(), &Device::Cpu)?),
         ))
     }
 }
