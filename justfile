@@ -14,7 +14,7 @@ reproduce *ARGS:
 reproduce-full *ARGS:
     cargo run --locked --release -- reproduce --seeds 3 --runs runs/mini-full {{ ARGS }}
 
-# which settings move the miniature's LoRA row, on the validation split
+# which settings move the miniature's LoRA row, on the validation split (--grid mini-full: how few updates full fine-tuning needs)
 [group('use')]
 sweep *ARGS:
     cargo run --locked --release -- sweep {{ ARGS }}
@@ -39,6 +39,10 @@ ci-step STEP:
 reports:
     cargo run --locked --release -- reproduce --study paper --out reports/paper
     cargo run --locked --release -- reproduce --from golden/baselines/mini.json --out reports/mini
+    for grid in mini-lora mini-full; do \
+        cargo run --locked --release -- sweep --grid $grid --definition golden/mini/study.toml \
+            --from golden/baselines/$grid.json --out reports/$grid; \
+    done
 
 # make the miniature anew (kernels that every x86-64 server has) as the gate's baseline; say why in the commit
 [group('reports')]

@@ -1,13 +1,13 @@
 //! A block forward with what its backward needs, and that backward, by hand.
 //!
-//! The composition is that of [`Block::forward`], on values in place of candle's tensors: candle's own
-//! backward adds every gradient to zeros of its own, on one thread. Results have the same bits.
+//! The composition is that of [`Block::forward`], on values in place of candle's tensors, whose own
+//! backward adds every gradient to zeros of its own, on one thread. Results have the bits of candle's
+//! graph, but for sums where a layer with DoRA forks: such a layer's gradients are candle's.
 
 use candle_core::Tensor;
 
 use super::{
     NetworkError, Rows,
-    linear::Kept,
     network::Block,
     ops,
     rope::Turns,
@@ -40,16 +40,6 @@ pub struct KeptBlock {
     gate: Vec<f32>,
     up: Vec<f32>,
     inner: Vec<f32>,
-    linears: Linears,
-}
-
-#[derive(Debug)]
-struct Linears {
-    qkv: [Kept; 3],
-    out: Kept,
-    gate: Kept,
-    up: Kept,
-    down: Kept,
 }
 
 impl KeptBlock {
@@ -60,36 +50,23 @@ impl KeptBlock {
 }
 
 impl Block {
-    /// Returns what [`Block::forward`] makes of `x: [t, d]`, and what [`Self::pull_back`] needs.
-    pub(super) fn apply(
-        &self,
-        x: Vec<f32>,
-        pass: &Pass<'_>,
-    ) -> Result<(Vec<f32>, KeptBlock), NetworkError> {
+    /// Goes through the block as far as its backward needs, from `x: [t, d]`.
+    pub(super) fn keep(&self, x: Vec<f32>, pass: &Pass<'_>) -> Result<KeptBlock, NetworkError> {
         let (rows, heads) = (&pass.rows, pass.attention.heads);
         let normed = ops::normed(&x, &ops::read(&self.input_norm)?, pass.eps);
         let [q, k, v] = &self.qkv;
-        let ((mut q, kept_q), (mut k, kept_k), (v, kept_v)) =
+        let (mut q, mut k, v) =
             (q.apply(&normed, rows)?, k.apply(&normed, rows)?, v.apply(&normed, rows)?);
         ops::turn(&mut q, heads.query_width(), pass.turns, false);
         ops::turn(&mut k, heads.kv_width(), pass.turns, false);
         let (mixed, log_sums) = pass.attention.attend(&q, &k, &v);
-        let (mut middle, kept_out) = self.out.apply(&mixed, rows)?;
+        let mut middle = self.out.apply(&mixed, rows)?;
         ops::add(&mut middle, &x);
         let middle_normed = ops::normed(&middle, &ops::read(&self.post_norm)?, pass.eps);
-        let ((gate, kept_gate), (up, kept_up)) =
+        let (gate, up) =
             (self.gate.apply(&middle_normed, rows)?, self.up.apply(&middle_normed, rows)?);
         let inner = ops::gated(&gate, &up, self.gate.shape()[0]);
-        let (mut y, kept_down) = self.down.apply(&inner, rows)?;
-        ops::add(&mut y, &middle);
-        let linears = Linears {
-            qkv: [kept_q, kept_k, kept_v],
-            out: kept_out,
-            gate: kept_gate,
-            up: kept_up,
-            down: kept_down,
-        };
-        let kept = KeptBlock {
+        Ok(KeptBlock {
             x,
             normed,
             q,
@@ -102,9 +79,18 @@ impl Block {
             gate,
             up,
             inner,
-            linears,
-        };
-        Ok((y, kept))
+        })
+    }
+
+    /// Returns what [`Block::forward`] returns, from what [`Self::keep`] did.
+    pub(super) fn finish(
+        &self,
+        kept: &KeptBlock,
+        pass: &Pass<'_>,
+    ) -> Result<Vec<f32>, NetworkError> {
+        let mut y = self.down.apply(&kept.inner, &pass.rows)?;
+        ops::add(&mut y, &kept.middle);
+        Ok(y)
     }
 
     /// Returns the gradient of the block's input, if it is wanted, for the gradient of its result;
@@ -117,83 +103,67 @@ impl Block {
         pass: &Pass<'_>,
         receiver: &mut dyn Receiver,
     ) -> Result<Option<Vec<f32>>, NetworkError> {
-        let [of_q, of_k, of_v] = &self.qkv;
         let below_normed = for_x || self.input_norm.track_op();
         let below_mixed = below_normed || self.qkv.iter().any(super::Linear::is_trained);
         let below_middle = for_x || below_mixed || self.out.is_trained();
         let below_middle_normed = below_middle || self.post_norm.track_op();
         let below_inner = below_middle_normed || self.gate.is_trained() || self.up.is_trained();
 
-        let KeptBlock {
-            x,
-            normed,
-            q,
-            k,
-            v,
-            mixed,
-            log_sums,
-            middle,
-            middle_normed,
-            gate,
-            up,
-            inner,
-            linears,
-        } = kept;
-        let Linears { qkv: [kept_q, kept_k, kept_v], out, gate: kept_gate, up: kept_up, down } =
-            linears;
+        let (heads, rows) = (pass.attention.heads, &pass.rows);
 
         let mut of_inner = Sum::new(below_inner);
-        self.down.pull_back(down, &inner, &grad, &mut of_inner, receiver)?;
-        drop(inner);
+        self.down.pull_back(&kept.inner, &grad, rows, &mut of_inner, receiver)?;
+        drop(kept.inner);
         if !below_inner {
             return Ok(None);
         }
         let (grad_gate, grad_up) =
-            ops::gate_gradients(&gate, &up, &of_inner.take(), self.gate.shape()[0]);
-        drop((gate, up));
+            ops::gate_gradients(&kept.gate, &kept.up, &of_inner.take(), self.gate.shape()[0]);
+        drop((kept.gate, kept.up));
         // Sums at a fork are in the order in which candle's backward would add.
         let mut of_normed = Sum::new(below_middle_normed);
-        self.up.pull_back(kept_up, &middle_normed, &grad_up, &mut of_normed, receiver)?;
+        self.up.pull_back(&kept.middle_normed, &grad_up, rows, &mut of_normed, receiver)?;
         drop(grad_up);
-        self.gate.pull_back(kept_gate, &middle_normed, &grad_gate, &mut of_normed, receiver)?;
-        drop((grad_gate, middle_normed));
+        self.gate.pull_back(&kept.middle_normed, &grad_gate, rows, &mut of_normed, receiver)?;
+        drop((grad_gate, kept.middle_normed));
         if !below_middle_normed {
             return Ok(None);
         }
         let of_middle =
-            Self::below_norm(&self.post_norm, &middle, of_normed, grad, pass, receiver)?;
-        drop(middle);
+            Self::below_norm(&self.post_norm, &kept.middle, of_normed, grad, pass, receiver)?;
+        drop(kept.middle);
         if !below_middle {
             return Ok(None);
         }
 
         let mut of_mixed = Sum::new(below_mixed);
-        self.out.pull_back(out, &mixed, &of_middle, &mut of_mixed, receiver)?;
+        self.out.pull_back(&kept.mixed, &of_middle, rows, &mut of_mixed, receiver)?;
         if !below_mixed {
-            return Ok(for_x.then_some(of_middle));
+            return Ok(None);
         }
         let of_mixed = of_mixed.take();
         let mut grads = pass.attention.gradients(&Saved {
-            queries: &q,
-            keys: &k,
-            values: &v,
-            out: &mixed,
+            queries: &kept.q,
+            keys: &kept.k,
+            values: &kept.v,
+            out: &kept.mixed,
             grad: &of_mixed,
-            log_sums: &log_sums,
+            log_sums: &kept.log_sums,
         });
-        drop((q, k, v, mixed, log_sums, of_mixed));
-        let heads = pass.attention.heads;
+        drop((kept.q, kept.k, kept.v, kept.mixed, kept.log_sums, of_mixed));
         ops::turn(&mut grads.queries, heads.query_width(), pass.turns, true);
         ops::turn(&mut grads.keys, heads.kv_width(), pass.turns, true);
+        let [q, k, v] = &self.qkv;
         let mut of_normed = Sum::new(below_normed);
-        of_v.pull_back(kept_v, &normed, &grads.values, &mut of_normed, receiver)?;
-        of_k.pull_back(kept_k, &normed, &grads.keys, &mut of_normed, receiver)?;
-        of_q.pull_back(kept_q, &normed, &grads.queries, &mut of_normed, receiver)?;
-        drop((grads, normed));
+        v.pull_back(&kept.normed, &grads.values, rows, &mut of_normed, receiver)?;
+        k.pull_back(&kept.normed, &grads.keys, rows, &mut of_normed, receiver)?;
+        q.pull_back(&kept.normed, &grads.queries, rows, &mut of_normed, receiver)?;
+        drop((grads, kept.normed));
         if !below_normed {
             return Ok(None);
         }
-        let of_x = Self::below_norm(&self.input_norm, &x, of_normed, of_middle, pass, receiver)?;
+        let of_x =
+            Self::below_norm(&self.input_norm, &kept.x, of_normed, of_middle, pass, receiver)?;
         Ok(for_x.then_some(of_x))
     }
 

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     kernels::{dense, matrix::Matrix},
-    lora::{BaseLayer, BaseRows, Branch, Draw, LowRankProduct},
+    lora::{BaseLayer, BaseRows, Branch, Draw},
     quant::{Int8Linear, int8_linear},
 };
 
@@ -205,17 +205,15 @@ impl Linear {
             || self.branch.as_ref().is_some_and(Branch::is_trained)
     }
 
-    /// Applies the layer as [`Self::forward`], to values; returns what [`Self::pull_back`] needs
-    /// besides `x`.
-    pub(super) fn apply(
-        &self,
-        x: &[f32],
-        rows: &Rows<'_>,
-    ) -> Result<(Vec<f32>, Kept), NetworkError> {
+    /// Applies the layer as [`Self::forward`], to values.
+    pub(super) fn apply(&self, x: &[f32], rows: &Rows<'_>) -> Result<Vec<f32>, NetworkError> {
         let added = match &self.branch {
             None => None,
             Some(branch) => match branch.added(rows.draw)? {
-                None => return self.apply_as_graph(x, rows),
+                None => {
+                    let input = Tensor::from_slice(x, self.rows_of(x), &Device::Cpu)?;
+                    return Ok(self.forward(&input, rows)?.flatten_all()?.to_vec1()?);
+                }
                 added => added,
             },
         };
@@ -226,46 +224,26 @@ impl Linear {
                 row.iter_mut().zip(&*bias).for_each(|(y, bias)| *y += bias);
             }
         }
-        if let Some(added) = &added {
+        if let Some(added) = added {
             ops::add(&mut y, &added.forward(x)?);
         }
-        Ok((y, Kept::Values(added)))
-    }
-
-    /// Where a branch rescales the base layer, candle finds the gradients.
-    fn apply_as_graph(&self, x: &[f32], rows: &Rows<'_>) -> Result<(Vec<f32>, Kept), NetworkError> {
-        let [_, inputs] = self.shape();
-        let input = Var::from_slice(x, (x.len() / inputs.max(1), inputs), &Device::Cpu)?;
-        let output = self.forward(&input, rows)?;
-        Ok((output.flatten_all()?.to_vec1()?, Kept::Graph(input, output)))
+        Ok(y)
     }
 
     /// Adds the gradient of `x` to `of_x`, if it is wanted, and gives away those of what is
-    /// trained, for the gradient `g: [t, outputs]` of what [`Self::apply`] returned.
+    /// trained, for the gradient `g: [t, outputs]` of what [`Self::apply`] makes of `x` and `rows`.
     pub(super) fn pull_back(
         &self,
-        kept: Kept,
         x: &[f32],
         g: &[f32],
+        rows: &Rows<'_>,
         of_x: &mut Sum,
         receiver: &mut dyn Receiver,
     ) -> Result<(), NetworkError> {
-        let added = match kept {
-            Kept::Values(added) => added,
-            Kept::Graph(input, output) => {
-                let grad = Tensor::from_slice(g, output.shape(), &Device::Cpu)?;
-                let mut store = tape::pull_back(&output, grad)?;
-                if of_x.is_wanted {
-                    of_x.add(tape::take(&mut store, &input)?);
-                }
-                let branch = self.branch.iter().flat_map(Branch::variables);
-                for variable in branch.map(|(_, variable)| variable) {
-                    receiver.whole(variable.id(), tape::take(&mut store, &variable)?);
-                }
-                return Ok(());
-            }
-        };
-        if let Some(added) = added {
+        if let Some(branch) = &self.branch {
+            let Some(added) = branch.added(rows.draw)? else {
+                return self.pull_back_by_graph(x, g, rows, of_x, receiver);
+            };
             let grads = added.gradients(x, g, of_x.is_wanted);
             if let Some(grad) = grads.x {
                 of_x.add(grad);
@@ -283,13 +261,39 @@ impl Linear {
         }
         Ok(self.base.pull_back(x, g, of_x, receiver)?)
     }
-}
 
-/// What a linear layer keeps for its backward, besides its input.
-#[derive(Debug)]
-pub(super) enum Kept {
-    /// The branch as it was applied, if there is one.
-    Values(Option<LowRankProduct>),
-    /// Input and output of candle's graph.
-    Graph(Var, Tensor),
+    /// Where a branch rescales the base layer, candle finds the gradients, in a graph of this layer.
+    fn pull_back_by_graph(
+        &self,
+        x: &[f32],
+        g: &[f32],
+        rows: &Rows<'_>,
+        of_x: &mut Sum,
+        receiver: &mut dyn Receiver,
+    ) -> Result<(), NetworkError> {
+        let input = Tensor::from_slice(x, self.rows_of(x), &Device::Cpu)?;
+        let input = if of_x.is_wanted { Var::from_tensor(&input)?.into_inner() } else { input };
+        let output = self.forward(&input, rows)?;
+        let grad = Tensor::from_slice(g, output.shape(), &Device::Cpu)?;
+        let mut store = tape::pull_back(&output, grad)?;
+        if of_x.is_wanted {
+            of_x.add(tape::take(&mut store, &input)?);
+        }
+        let base = match &self.base {
+            Base::Trainable(weight) => Some(weight.as_tensor().clone()),
+            Base::Frozen(_) | Base::Int8(_) => None,
+        };
+        let bias = self.bias.clone().filter(Tensor::track_op);
+        let branch = self.branch.iter().flat_map(Branch::variables);
+        let branch = branch.map(|(_, variable)| variable.into_inner());
+        for weight in base.into_iter().chain(bias).chain(branch) {
+            receiver.whole(weight.id(), tape::take(&mut store, &weight)?);
+        }
+        Ok(())
+    }
+
+    fn rows_of(&self, x: &[f32]) -> (usize, usize) {
+        let [_, inputs] = self.shape();
+        (x.len() / inputs.max(1), inputs)
+    }
 }

@@ -246,6 +246,8 @@ impl Llama {
 
     /// Returns the states as [`Llama::forward`], with the adapter's dropout.
     ///
+    /// The gradients of this graph are what those of [`super::Stages`] are held against.
+    ///
     /// # Errors
     ///
     /// As [`Llama::forward`], or if `draw` is not one of this batch ([`Batch::draw`]).

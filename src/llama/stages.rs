@@ -6,7 +6,6 @@ use candle_core::{Device, Tensor};
 use super::{
     Base, Linear, Llama, NetworkError, Rows,
     backward::{KeptBlock, Pass},
-    linear::Kept,
     network::Batch,
     ops,
     rope::Turns,
@@ -39,7 +38,7 @@ pub struct Logits {
     /// `[n, vocabulary]`; whoever wants gradients puts that of the loss in its place.
     pub values: Vec<f32>,
     head: Linear,
-    kept: Kept,
+    draw: Option<Draw>,
 }
 
 impl<'a> Stages<'a> {
@@ -133,7 +132,22 @@ impl<'a> Stages<'a> {
     ///
     /// If there is no such block.
     pub fn block(&self, layer: usize, x: Vec<f32>) -> Result<(Vec<f32>, KeptBlock), NetworkError> {
-        self.network.blocks()[layer].apply(x, &self.pass())
+        let (block, pass) = (&self.network.blocks()[layer], self.pass());
+        let kept = block.keep(x, &pass)?;
+        Ok((block.finish(&kept, &pass)?, kept))
+    }
+
+    /// Returns what [`Self::pull_back`] needs alone, for less work.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::block`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::block`].
+    pub fn keep(&self, layer: usize, x: Vec<f32>) -> Result<KeptBlock, NetworkError> {
+        self.network.blocks()[layer].keep(x, &self.pass())
     }
 
     /// Returns the gradient of the input of block `layer`, `None` unless it is wanted, for `grad`,
@@ -145,7 +159,7 @@ impl<'a> Stages<'a> {
     ///
     /// # Panics
     ///
-    /// If there is no such block, or it trains nothing and its input's gradient is not wanted.
+    /// If there is no such block.
     pub fn pull_back(
         &self,
         layer: usize,
@@ -191,11 +205,15 @@ impl<'a> Stages<'a> {
     /// # Errors
     ///
     /// If the tensor library fails.
+    ///
+    /// # Panics
+    ///
+    /// If the pass has no such row.
     pub fn logits(&self, states: &[f32], rows: &[usize]) -> Result<Logits, NetworkError> {
         let head = self.network.head_layer();
         let draw = self.draw.map(|draw| draw.of_rows(rows.iter().copied()));
-        let (values, kept) = head.apply(states, &Rows { spans: None, draw: draw.as_ref() })?;
-        Ok(Logits { values, head, kept })
+        let values = head.apply(states, &Rows { spans: None, draw: draw.as_ref() })?;
+        Ok(Logits { values, head, draw })
     }
 }
 
@@ -212,7 +230,8 @@ impl Logits {
         receiver: &mut dyn Receiver,
     ) -> Result<Vec<f32>, NetworkError> {
         let mut sum = Sum::new(true);
-        self.head.pull_back(self.kept, states, &self.values, &mut sum, receiver)?;
+        let rows = Rows { spans: None, draw: self.draw.as_ref() };
+        self.head.pull_back(states, &self.values, &rows, &mut sum, receiver)?;
         Ok(sum.take())
     }
 }

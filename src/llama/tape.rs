@@ -2,12 +2,12 @@
 //! where nothing was written by hand.
 
 use candle_core::{
-    CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, TensorId, Var, backprop::GradStore,
+    CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, TensorId, backprop::GradStore,
 };
 
 use super::ops;
 
-/// Receives the gradients of trained weights.
+/// Receives the gradients of weights; what it does not train it forgets.
 pub trait Receiver {
     /// Adds the gradient of a whole weight, in its order.
     fn whole(&mut self, weight: TensorId, grad: Vec<f32>);
@@ -66,7 +66,7 @@ pub(super) fn pull_back(output: &Tensor, grad: Tensor) -> Result<GradStore> {
 }
 
 /// Takes out the gradient of a variable that must have one.
-pub(super) fn take(store: &mut GradStore, variable: &Var) -> Result<Vec<f32>> {
+pub(super) fn take(store: &mut GradStore, variable: &Tensor) -> Result<Vec<f32>> {
     match store.remove(variable) {
         Some(grad) => grad.flatten_all()?.to_vec1(),
         None => candle_core::bail!("no gradient reached {:?}", variable.shape()),

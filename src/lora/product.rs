@@ -70,6 +70,10 @@ impl LowRankProduct {
     ///
     /// With g times s and z = dropout(x): dB = gᵀ · A(z), dA = (g · B)ᵀ · z,
     /// dx = dropout((g · B) · A). Sums over rows are in ascending order.
+    ///
+    /// # Panics
+    ///
+    /// If `x` and `g` are not as many whole rows, those that the dropout was drawn for.
     pub fn gradients(&self, x: &[f32], g: &[f32], for_x: bool) -> LowRankGradients {
         let Pair { a, b } = &self.pair;
         let g: Vec<f32> = g.iter().map(|g| g * self.scaling).collect();

@@ -24,7 +24,7 @@ pub struct Estimate {
     pub states: u64,
     /// Activations kept for the gradients, and those of the block at work.
     pub activations: u64,
-    /// Copies of weights and pieces of logits that come and go.
+    /// Pieces of logits and gradients of matrices that come and go.
     pub scratch: u64,
     /// The rows, as text and as tokens with labels.
     pub rows: u64,
@@ -100,7 +100,7 @@ fn elements(shape: &[usize]) -> u64 {
 /// Returns the memory for micro-batches of at most `tokens` tokens and validation batches of at most
 /// `validation`, besides that of the rows.
 ///
-/// Validation keeps the graph of one block at a time. `stored` is the widest format of the checkpoint's tensors.
+/// Validation holds one block at a time. `stored` is the widest format of the checkpoint's tensors.
 pub fn estimate(
     config: &Config,
     recipe: &Recipe,

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{MicroBatch, global_norm, loss::cross_entropy};
 use crate::{
-    llama::{KeptBlock, Llama, NetworkError, Receiver, Stages},
+    llama::{KeptBlock, Llama, NetworkError, Receiver, Stages, ops},
     lora::Draw,
 };
 
@@ -60,39 +60,34 @@ impl Gradients {
 
 impl Receiver for Gradients {
     fn whole(&mut self, weight: TensorId, grad: Vec<f32>) {
-        let sum = &mut self.sums[self.places[&weight]];
+        // The base's, where an adapter is trained beside weights that could be.
+        let Some(place) = self.places.get(&weight) else { return };
+        let sum = &mut self.sums[*place];
         if sum.is_empty() {
             *sum = grad;
         } else {
-            let pieces = sum.par_chunks_mut(PIECE).zip(grad.par_chunks(PIECE));
-            pieces.for_each(|(sum, grad)| add(sum, grad));
+            ops::add(sum, &grad);
         }
     }
 
     fn rows(&mut self, weight: TensorId, values: usize, rows: &[u32], grad: &[f32]) {
+        let Some(place) = self.places.get(&weight) else { return };
         let width = grad.len() / rows.len().max(1);
         // Each row's own sum first, as the reference adds a whole matrix that holds it.
         let mut of_rows = BTreeMap::<u32, Vec<f32>>::new();
         for (row, grad) in rows.iter().zip(grad.chunks(width.max(1))) {
             match of_rows.get_mut(row) {
-                Some(sum) => add(sum, grad),
+                Some(sum) => ops::add(sum, grad),
                 None => drop(of_rows.insert(*row, grad.to_vec())),
             }
         }
-        let sum = &mut self.sums[self.places[&weight]];
+        let sum = &mut self.sums[*place];
         sum.resize(values, 0.0);
         for (row, grad) in of_rows {
             let row = usize::try_from(row).expect("a token id fits");
-            add(&mut sum[row * width..][..width], &grad);
+            ops::add(&mut sum[row * width..][..width], &grad);
         }
     }
-}
-
-/// Values that a thread adds at a time.
-const PIECE: usize = 1 << 14;
-
-fn add(sum: &mut [f32], part: &[f32]) {
-    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
 }
 
 /// What is kept of a block until its gradient is wanted.
@@ -134,16 +129,16 @@ pub fn accumulate(
         }
     }
     let states = stages.norm(&x)?;
-    let (sum, grad) =
+    let (sum, of_states) =
         cross_entropy(&stages, &states, &micro.targets, Some((scale, &mut *gradients)))?;
     drop(states);
-    let mut grad = stages.pull_back_norm(&x, &grad, gradients)?;
-    drop(x);
+    let mut grad = stages.pull_back_norm(&x, &of_states, gradients)?;
+    drop((of_states, x));
     while let Some(block) = kept.pop() {
         let layer = first + kept.len();
         let block = match block {
             Kept::Whole(block) => *block,
-            Kept::Input(x) => stages.block(layer, x)?.1,
+            Kept::Input(x) => stages.keep(layer, x)?,
         };
         let for_input = layer > first || trains_embedding;
         match stages.pull_back(layer, block, grad, for_input, gradients)? {

@@ -57,7 +57,7 @@ fn tiny() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/quant/checkpoint")
 }
 
-fn folder(case: &str) -> PathBuf {
+pub(crate) fn folder(case: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden/lora/networks").join(case)
 }
 
@@ -81,7 +81,7 @@ fn expected(case: &str) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
     tensors.names().iter().map(|name| ((*name).to_owned(), (shape(name), values(name)))).collect()
 }
 
-fn network() -> Llama {
+pub(crate) fn network() -> Llama {
     let mut checkpoint = Checkpoint::open(&tiny()).expect("the golden base");
     checkpoint.load(Hold::Frozen(WeightType::F32)).expect("loads")
 }
@@ -95,7 +95,7 @@ fn flat(x: &Tensor) -> Vec<f32> {
     x.flatten_all().and_then(|x| x.to_vec1()).expect("f32")
 }
 
-fn usable() -> impl Iterator<Item = &'static str> {
+pub(crate) fn usable() -> impl Iterator<Item = &'static str> {
     CASES.into_iter().filter(|case| *case != LOST)
 }
 

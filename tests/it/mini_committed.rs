@@ -4,7 +4,7 @@ use std::fs;
 
 use medharness::study::{
     mini::{Method, REPORT_FILES, Record, Study},
-    sweep::{Grid, MINI_LORA, Sweep},
+    sweep::{GRIDS, Grid, Sweep},
 };
 
 use crate::{support::medharness, trainer_support::root};
@@ -15,12 +15,14 @@ fn study() -> Study {
 
 /// The committed validation split shares no question, and no 13 words, with exam and vignettes.
 #[test]
-fn the_committed_grid_fits_the_committed_study() {
-    let grid = Grid::parse(MINI_LORA, "mini-lora".as_ref()).unwrap();
-    let sweep = Sweep::new(grid, study()).unwrap();
-    let values: usize = sweep.grid.vary.iter().map(|vary| vary.values.len()).sum();
-    assert_eq!(sweep.points.len(), 1 + values);
-    assert_eq!(sweep.row.method, Method::Lora);
+fn the_committed_grids_fit_the_committed_study() {
+    for ((name, text), method) in GRIDS.into_iter().zip([Method::Lora, Method::Full]) {
+        let grid = Grid::parse(text, name.as_ref()).unwrap();
+        let sweep = Sweep::new(grid, study()).unwrap();
+        let values: usize = sweep.grid.vary.iter().map(|vary| vary.values.len()).sum();
+        assert_eq!(sweep.points.len(), 1 + values);
+        assert_eq!((sweep.row.method, &*sweep.grid.name), (method, name));
+    }
 }
 
 /// The trainer refuses a row that it is compared on: a sweep asks the validation split as well.

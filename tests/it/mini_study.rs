@@ -264,7 +264,12 @@ fn rows_made_at_the_same_time_are_the_same() {
     let alone = trained();
     fs::remove_dir_all(place.path("runs")).expect("removed");
     let (_, said) = place.run("three", &["--seeds", "2", "--jobs", "3"]);
-    assert_eq!(said, "", "workers made every row, and none is made anew");
+    assert_eq!(said, "", "none is made anew");
+    for row in ["seed-0/small-base", "seed-1/small-alpaca-full", "seed-1/large-base"] {
+        let manifest = place.path("runs").join(row).join("strict-v1/manifest.json");
+        let manifest = fs::read_to_string(manifest).expect("a manifest");
+        assert!(manifest.contains("--worker"), "{row} was made by no worker: {manifest}");
+    }
     assert_eq!(trained(), alone);
     assert_eq!(place.table("three"), place.table("one"));
 }

@@ -2,8 +2,11 @@
 
 use std::fs;
 
-use medharness::study::sweep::SWEEP_FILES;
-use serde_json::Value;
+use medharness::study::{
+    mini::{Doing, Study, Watch},
+    sweep::{Grid, SWEEP_FILES, Sweep, SweepResult},
+};
+use serde_json::{Value, json};
 
 use crate::{
     mini_study::{Place, lines, question},
@@ -62,27 +65,81 @@ fn every_point_is_made_once_and_compared_on_the_validation_split() {
     }
 }
 
+/// Watches nothing and never stops.
+struct Quiet;
+
+impl Watch for Quiet {
+    fn begin(&mut self, _: &str, _: Doing<'_>, _: u64, _: u64) {}
+    fn at(&mut self, _: &str, _: u64) {}
+    fn note(&mut self, _: &str) {}
+    fn stop(&mut self) -> bool {
+        false
+    }
+}
+
+fn result(place: &Place) -> Value {
+    let text = fs::read(place.path("out/sweep.json")).unwrap();
+    serde_json::from_slice::<Value>(&text).unwrap()["result"].clone()
+}
+
+/// Ids, right answers and what was trained; times differ.
+fn counts(result: &Value) -> Vec<[Value; 3]> {
+    let points = result["points"].as_array().unwrap().iter();
+    points.map(|point| ["id", "accuracy", "trained"].map(|key| point[key].clone())).collect()
+}
+
 #[test]
 fn points_made_in_processes_of_their_own_are_the_same() {
     let place = place(GRID);
     sweep(&place).args(["--jobs", "3"]).assert().success();
-    let results = |place: &Place, out: &str| -> Value {
-        let text = fs::read(place.path(out).join("sweep.json")).unwrap();
-        serde_json::from_slice::<Value>(&text).unwrap()["result"].clone()
-    };
-    let ahead = results(&place, "out");
-    // Nothing was left to make, and without processes it comes out the same.
-    let times = |place: &Place| fs::read(place.path("runs/seed-1/rank-2/timings.jsonl")).unwrap();
-    let before = times(&place);
-    sweep(&place).args(["--jobs", "1"]).assert().success();
-    assert_eq!(times(&place), before);
+    for run in ["seed-0/centre", "seed-1/centre", "seed-0/rate-0.5", "seed-1/rank-2"] {
+        let manifest = place.path("runs").join(run).join("manifest.json");
+        let manifest = fs::read_to_string(manifest).unwrap();
+        assert!(manifest.contains("--worker"), "{run} was made by no worker: {manifest}");
+    }
+    let ahead = counts(&result(&place));
     fs::remove_dir_all(place.path("runs")).unwrap();
-    sweep(&place).args(["--jobs", "1"]).assert().success();
-    let counts = |result: &Value| {
-        let points = result["points"].as_array().unwrap().iter();
-        points.map(|point| (point["id"].clone(), point["accuracy"].clone())).collect::<Vec<_>>()
+    let grid = Grid::open(&place.path("grid.toml")).unwrap();
+    let made = Sweep::new(grid, Study::open(&place.path("study.toml")).unwrap()).unwrap();
+    let record =
+        made.run(&place.path("runs"), None, &mut Quiet).unwrap().expect("nothing stops it");
+    let alone = serde_json::to_value(SweepResult::of(&made, &record).unwrap()).unwrap();
+    assert_eq!(counts(&alone), ahead);
+}
+
+#[test]
+fn a_report_is_made_of_its_record_alone_and_of_no_other() {
+    let place = place(GRID);
+    sweep(&place).assert().success();
+    let files = || SWEEP_FILES.map(|name| fs::read(place.path("out").join(name)).expect(name));
+    let made = files();
+    let text = fs::read_to_string(place.path("runs/record.json")).unwrap();
+    fs::remove_dir_all(place.path("runs")).unwrap();
+    fs::remove_dir_all(place.path("out")).unwrap();
+    let from = |text: &str| {
+        fs::write(place.path("record.json"), text).unwrap();
+        transcript(sweep(&place).arg("--from").arg(place.path("record.json")))
     };
-    assert_eq!(counts(&results(&place, "out")), counts(&ahead));
+    assert!(from(&text).starts_with("exit: 0\n"));
+    assert!(files() == made && !place.path("runs/seed-0").exists());
+    let record: Value = serde_json::from_str(&text).unwrap();
+    let changed = |change: &dyn Fn(&mut Value)| {
+        let mut record = record.clone();
+        change(&mut record);
+        record.to_string()
+    };
+    let cases: [(String, &str); 6] = [
+        (changed(&|record| record["rows"][2]["id"] = "rank-3".into()), "its points are"),
+        (changed(&|record| record["exams"][0]["sha256"] = "00".into()), "another split"),
+        (changed(&|record| record["protocols"][0]["sha256"] = "00".into()), "another protocol"),
+        (changed(&|record| record["rows"][0]["seeds"][1]["seed"] = 7.into()), "its seeds"),
+        (changed(&|record| record["rows"][1]["seeds"][0]["runs"] = json!([])), "no answers"),
+        ("{".into(), "record.json"),
+    ];
+    for (text, said) in cases {
+        let shown = from(&text);
+        assert!(shown.starts_with("exit: 2\n") && shown.contains(said), "{said}: {shown}");
+    }
 }
 
 #[test]
@@ -120,6 +177,9 @@ fn a_grid_that_does_not_fit_is_refused_before_anything_is_trained() {
         ("small-alpaca-lora-8bit", "small-base", "base model"),
         ("small-alpaca-lora-8bit", "small-none", "no row and no size"),
         ("[0, 1]", "[1, 1]", "`seeds`"),
+        ("\"test\"", "\"../test\"", "`name`"),
+        ("\"test\"", "\"..\"", "`name`"),
+        ("\"test\"", "\"\"", "`name`"),
         ("combine", "combined", "combined"),
         ("mmlu-letter", "mmlu", "mmlu"),
     ] {

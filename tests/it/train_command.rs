@@ -102,6 +102,71 @@ fn a_training_killed_at_thirty_moments_ends_with_the_same_bits() {
     }
 }
 
+/// Returns whether a checkpoint is being written.
+fn is_saving(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with(".checkpoint-") && name.ends_with(".new")
+    })
+}
+
+/// Waits for the `n`-th save of a child to begin; says whether it came to that.
+fn wait_for_save(child: &mut std::process::Child, folder: &Path, n: usize) -> bool {
+    for _ in 0..n {
+        for wanted in [false, true] {
+            while is_saving(folder) != wanted {
+                std::thread::sleep(Duration::from_micros(100));
+                if child.try_wait().expect("a child").is_some() {
+                    return false;
+                }
+            }
+        }
+    }
+    true
+}
+
+/// Kills with SIGKILL while a checkpoint is being written: every weight, with states in codes, and an
+/// adapter on a base in int8 whose blocks are computed again.
+#[test]
+fn a_training_killed_within_its_saves_ends_with_the_same_bits() {
+    let saving = |lora| recipe_text(lora).replace("save_every = 3", "save_every = 1");
+    let int8 = saving(true).replace("base = \"f32\"", "base = \"int8\"");
+    let recomputed = int8.replace("recompute = false", "recompute = true");
+    let codes = saving(false).replace("kind = \"adamw\"", "kind = \"adamw-8bit\"");
+    for (name, recipe) in [("full", saving(false)), ("codes", codes), ("int8", recomputed)] {
+        let place = Place::new(&recipe);
+        let file = if name == "int8" { "adapter_model.safetensors" } else { "model.safetensors" };
+        let ended = |out: &str| {
+            let weights = fs::read(place.path(out).join(file)).expect("weights");
+            (losses(&place.path(out)), weights)
+        };
+        medharness().args(place.arguments("whole")).assert().success();
+        let out = place.path("killed");
+        let mut unfinished = 0;
+        for kill in 0..8 {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_medharness"))
+                .args(place.arguments("killed"))
+                .args(["--threads", if kill % 2 == 0 { "1" } else { "2" }])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("starts");
+            // What the last kill left is removed first: that is no save.
+            while is_saving(&out) && child.try_wait().expect("a child").is_none() {
+                std::thread::sleep(Duration::from_micros(100));
+            }
+            let begun = wait_for_save(&mut child, &out, 1 + kill % 2);
+            child.kill().expect("killed");
+            child.wait().expect("a child");
+            unfinished += usize::from(begun && is_saving(&out));
+        }
+        assert!(unfinished >= 2, "{name}: {unfinished} of 8 kills fell into a save");
+        medharness().args(place.arguments("killed")).assert().success();
+        assert!(ended("killed") == ended("whole"), "{name}");
+    }
+}
+
 #[test]
 fn what_a_training_leaves_behind() {
     let place = Place::new(&recipe_text(true));
@@ -140,6 +205,31 @@ fn a_model_trained_in_full_is_a_model() {
     medharness().args(place.arguments("out")).assert().success();
     medharness::llama::Checkpoint::open(&place.path("out")).expect("a checkpoint");
     assert!(place.path("out/tokenizer.model").is_file());
+}
+
+/// The base is replaced while it is trained on: what is then written is no model.
+#[test]
+fn a_result_that_does_not_open_is_no_success() {
+    let place = Place::new(&recipe_text(false).replace("save_every = 3", "save_every = 1"));
+    // Long enough for the base to be replaced on a busy machine.
+    let mut arguments = place.arguments("out");
+    *arguments.last_mut().expect("the number of updates") = "150".into();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_medharness"))
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("starts");
+    while !place.path("out/checkpoint-1").exists() {
+        assert!(child.try_wait().expect("a child").is_none(), "ended before its first checkpoint");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    fs::write(place.path("model/config.json"), "{\"model_type\": \"llama\"}").expect("written");
+    let output = child.wait_with_output().expect("a child");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("config.json"), "{stderr}");
+    assert!(!place.path("out/train_report.md").exists());
+    assert!(place.path("out/checkpoint-150").exists(), "what was trained is kept");
 }
 
 /// A limit on the size of files stands in for a full disk; the signal it sends is ignored.

@@ -11,7 +11,7 @@ use super::{
     note::note,
     train,
 };
-use crate::study::StudyError;
+use crate::{eval::EvalError, store::StoreError, study::StudyError};
 pub(super) use mini::Bars;
 
 /// Arguments of the command.
@@ -80,7 +80,9 @@ pub enum Study {
 ///
 /// # Errors
 ///
-/// Exit code 2 for bad input, 3 if a model fails, 130 if it was interrupted.
+/// Exit code 1 if exam questions stand in the training rows or a training does not hold (a loss that is
+/// not finite, an adapter without effect), 2 for bad input, 3 if a model fails or a file cannot be
+/// written, 130 if it was interrupted.
 pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandError> {
     args.check()?;
     match args.study {
@@ -124,6 +126,10 @@ impl Args {
 pub(super) fn failed(error: StudyError) -> CommandError {
     let said = match &error {
         StudyError::Train { source, .. } => train::by_whom(source)(error),
+        // The folder is the study's own: a full disk, say.
+        StudyError::Eval { source: EvalError::Store(StoreError::Io { .. }), .. } => {
+            CommandError::internal(error)
+        }
         StudyError::Eval { source, .. } => eval::by_whom(source)(error),
         StudyError::Report(_) => return CommandError::internal(error),
         _ => return CommandError::input(error),

@@ -1,4 +1,5 @@
-//! The network's operations as candle ops with gradients; their inner loops are in `kernels`.
+//! The network's operations with their gradients, as candle ops and, for training, on values; their
+//! inner loops are in `kernels`.
 //!
 //! candle's own fused softmax, norm and rotary ops drop gradients without an error, and its matrix
 //! product builds a gradient for frozen weights too. Each op here has a backward that is checked
@@ -84,8 +85,8 @@ fn output(values: Vec<f32>, rows: usize, width: usize) -> (CpuStorage, Shape) {
     (CpuStorage::F32(values), Shape::from((rows, width)))
 }
 
-/// Adds `part` to `sum`, on all threads where it pays.
-pub(super) fn add(sum: &mut [f32], part: &[f32]) {
+/// Adds `part` to `sum`, which is as long, on all threads where it pays.
+pub fn add(sum: &mut [f32], part: &[f32]) {
     use rayon::prelude::*;
     let add = |(sum, part): (&mut [f32], &[f32])| {
         sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);

@@ -23,6 +23,7 @@ use std::{collections::BTreeSet, path::Path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::GRIDS;
 use crate::{
     study::{StudyError, mini::definition::read},
     train::Recipe,
@@ -86,6 +87,18 @@ pub struct Point {
 }
 
 impl Grid {
+    /// Returns the grid of this name, if it is part of the program, or reads the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Grid::open`].
+    pub fn find(name: &Path) -> Result<Self, StudyError> {
+        match GRIDS.iter().find(|(known, _)| Path::new(known) == name) {
+            Some((_, text)) => Self::parse(text, name),
+            None => Self::open(name),
+        }
+    }
+
     /// Reads a grid.
     ///
     /// # Errors
@@ -103,6 +116,13 @@ impl Grid {
     pub fn parse(text: &str, path: &Path) -> Result<Self, StudyError> {
         let wrong = |problem: String| StudyError::Definition { path: path.to_owned(), problem };
         let grid: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if !grid.name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            || !grid.name.chars().all(is_plain)
+        {
+            let problem = "`name` names a folder: letters, digits, `.`, `_` and `-`, no sign first";
+            return Err(wrong(problem.into()));
+        }
         let seeds: BTreeSet<u64> = grid.seeds.iter().copied().collect();
         if seeds.is_empty() || seeds.len() < grid.seeds.len() {
             return Err(wrong("`seeds` must name at least one, each once".into()));

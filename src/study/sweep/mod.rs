@@ -12,5 +12,8 @@ pub use grid::{Combine, Grid, Point, Vary};
 pub use report::{Moved, PointResult, SWEEP_FILES, SweepResult, sweep_text, write_sweep};
 pub use run::Sweep;
 
-/// The grid that is part of the program.
-pub const MINI_LORA: &str = include_str!("../../../benchmarks/sweeps/mini-lora.toml");
+/// The grids that are part of the program, by their names; the first is the default.
+pub const GRIDS: [(&str, &str); 2] = [
+    ("mini-lora", include_str!("../../../benchmarks/sweeps/mini-lora.toml")),
+    ("mini-full", include_str!("../../../benchmarks/sweeps/mini-full.toml")),
+];

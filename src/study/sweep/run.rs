@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Grid, Point};
+use super::{Grid, Point, SweepResult};
 use crate::{
     claims::runs::Outcomes,
     corpus::{OverlapSearch, OverlapSettings, Row},
@@ -60,6 +60,35 @@ impl Sweep {
         let protocol = Protocol::find(&grid.protocol)?;
         let points = grid.points(&recipe)?;
         Ok(Self { grid, study, row, validation, protocol, points })
+    }
+
+    /// Reads the record of this sweep.
+    ///
+    /// # Errors
+    ///
+    /// [`StudyError::Record`] if it is none, or one of other points or seeds, another split or another
+    /// protocol, or answers are missing.
+    pub fn record(&self, path: &Path) -> Result<Record, StudyError> {
+        let record = Record::open(path)?;
+        let own: Vec<&str> = self.points.iter().map(|point| &*point.id).collect();
+        let recorded: Vec<&str> = record.rows.iter().map(|row| &*row.id).collect();
+        let seeds = |row: &RowRecord| row.seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>();
+        let exam = record.exams.first().map(|exam| &*exam.sha256);
+        let protocol = record.protocols.first().map(|protocol| &*protocol.sha256);
+        let problem = if own != recorded {
+            format!("its points are {}, the grid's {}", recorded.join(", "), own.join(", "))
+        } else if exam != Some(&*self.validation.sha256()) {
+            format!("its points were asked another split than `{}`", self.validation.name)
+        } else if protocol != Some(self.protocol.sha256()) {
+            format!("its points were asked under another protocol than `{}`", self.protocol.id)
+        } else if record.rows.iter().any(|row| seeds(row) != self.grid.seeds) {
+            format!("its seeds are not {:?}", self.grid.seeds)
+        } else if SweepResult::of(self, &record).is_none() {
+            "a point has no answers".to_owned()
+        } else {
+            return Ok(record);
+        };
+        Err(StudyError::Record { path: path.to_owned(), problem })
     }
 
     /// Trains and asks every point; `None` if `watch` stopped it, and the same call continues.
