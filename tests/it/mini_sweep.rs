@@ -78,13 +78,13 @@ impl Watch for Quiet {
 }
 
 fn result(place: &Place) -> Value {
-    let text = fs::read(place.path("out/sweep.json")).unwrap();
-    serde_json::from_slice::<Value>(&text).unwrap()["result"].clone()
+    let text = fs::read(place.path("out/sweep.json")).expect("a report");
+    serde_json::from_slice::<Value>(&text).expect("JSON")["result"].clone()
 }
 
 /// Ids, right answers and what was trained; times differ.
 fn counts(result: &Value) -> Vec<[Value; 3]> {
-    let points = result["points"].as_array().unwrap().iter();
+    let points = result["points"].as_array().expect("points").iter();
     points.map(|point| ["id", "accuracy", "trained"].map(|key| point[key].clone())).collect()
 }
 
