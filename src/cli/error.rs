@@ -49,7 +49,7 @@ impl CommandError {
         self
     }
 
-    /// Returns whether nobody who called can repair it.
+    /// Returns whether the fault lies with the program or the machine, not with the caller.
     pub fn is_internal(&self) -> bool {
         self.kind == Kind::Internal
     }

@@ -465,10 +465,10 @@ impl Block {
         let q = ops::rotate(&q.forward(&normed, rows)?, turns)?;
         let k = ops::rotate(&k.forward(&normed, rows)?, turns)?;
         let v = v.forward(&normed, rows)?;
-        let x = (x + self.out.forward(&attend(layer, &q, &k, &v)?, rows)?)?;
+        let x = ops::residual(x, &self.out.forward(&attend(layer, &q, &k, &v)?, rows)?)?;
         let normed = ops::rms_norm(&x, &self.post_norm, eps)?;
         let (gate, up) = (self.gate.forward(&normed, rows)?, self.up.forward(&normed, rows)?);
         let inner = ops::swiglu(&gate, &up)?;
-        Ok((&x + self.down.forward(&inner, rows)?)?)
+        Ok(ops::residual(&x, &self.down.forward(&inner, rows)?)?)
     }
 }

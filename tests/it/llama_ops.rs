@@ -110,6 +110,15 @@ fn swiglu_has_the_gradients_of_its_formula() {
 }
 
 #[test]
+fn the_residual_sum_has_the_gradients_of_a_sum() {
+    let inputs = [var(5, &[3, 7]), var(6, &[3, 7])];
+    check_gradients(&inputs, |x| ops::residual(&x[0], &x[1]));
+    check_against(&inputs, |x| ops::residual(&x[0], &x[1]), |x| &x[0] + &x[1]);
+    let (wide, narrow) = (var(7, &[3, 7]), var(8, &[3, 6]));
+    assert!(ops::residual(&wide, &narrow).is_err());
+}
+
+#[test]
 fn rotation_has_the_gradients_of_its_formula() {
     let rope = Rope::new(&config("rope-linear"));
     let turns = Arc::new(rope.turns(&[0, 3, 11]));

@@ -15,13 +15,14 @@ fn study() -> Study {
 
 /// The committed validation split shares no question, and no 13 words, with exam and vignettes.
 #[test]
-fn the_committed_grids_fit_the_committed_study() {
+fn the_committed_grids_and_their_records_fit_the_committed_study() {
     for ((name, text), method) in GRIDS.into_iter().zip([Method::Lora, Method::Full]) {
         let grid = Grid::parse(text, name.as_ref()).unwrap();
         let sweep = Sweep::new(grid, study()).unwrap();
         let values: usize = sweep.grid.vary.iter().map(|vary| vary.values.len()).sum();
         assert_eq!(sweep.points.len(), 1 + values);
         assert_eq!((sweep.row.method, &*sweep.grid.name), (method, name));
+        sweep.record(&root().join(format!("golden/baselines/{name}.json"))).expect(name);
     }
 }
 

@@ -107,6 +107,23 @@ fn points_made_in_processes_of_their_own_are_the_same() {
     assert_eq!(counts(&alone), ahead);
 }
 
+/// As a study: another build may compute something else under the same version.
+#[test]
+fn what_another_build_made_is_made_anew_and_what_nobody_made_is_kept() {
+    let place = place(GRID);
+    sweep(&place).assert().success();
+    let timings = place.path("runs/seed-0/centre/timings.jsonl");
+    let before = fs::read(&timings).unwrap();
+    fs::write(place.path("runs/program.sha256"), "0".repeat(64)).unwrap();
+    let text = transcript(&mut sweep(&place));
+    assert!(text.starts_with("exit: 0\n") && text.contains("made by another build"), "{text}");
+    assert_ne!(fs::read(&timings).unwrap(), before);
+    fs::remove_file(place.path("runs/program.sha256")).unwrap();
+    let text = transcript(&mut sweep(&place));
+    assert!(text.starts_with("exit: 2\n") && text.contains("no study made it"), "{text}");
+    assert!(timings.exists());
+}
+
 #[test]
 fn a_report_is_made_of_its_record_alone_and_of_no_other() {
     let place = place(GRID);

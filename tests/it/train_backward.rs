@@ -18,7 +18,7 @@ use crate::{
     lora_networks,
 };
 
-/// Both are sums in f32, the loss apart in the same order; measured 4e-6.
+/// Both are sums in f32, the loss apart in the same order; the largest of all cases is 5.7e-6.
 const TOLERANCE: f32 = 2e-5;
 
 const SCALE: f32 = 0.25;

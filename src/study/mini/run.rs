@@ -112,7 +112,10 @@ pub fn run(
 
 /// Removes what another build of the program made: its code may compute something else under the
 /// same version. Without its mark, folders of this name are somebody else's and are refused.
-fn forget_other_builds(runs: &Path, watch: &mut dyn Watch) -> Result<(), StudyError> {
+pub(in crate::study) fn forget_other_builds(
+    runs: &Path,
+    watch: &mut dyn Watch,
+) -> Result<(), StudyError> {
     let path = runs.join(PROGRAM);
     let this = std::env::current_exe().map_err(|source| StudyError::File {
         what: "find",

@@ -16,7 +16,7 @@ use crate::{
             Workers,
             ask::Asking,
             definition::taught,
-            run::{open, patiently},
+            run::{forget_other_builds, open, patiently},
             train::Training,
             workers::{Job, make_ahead},
         },
@@ -111,6 +111,7 @@ impl Sweep {
             source,
         })?;
         let _lock = RunLock::take(runs)?;
+        forget_other_builds(runs, watch)?;
         let exam = self.exam()?;
         let mut record =
             Record::new(format!("Sweep {}", self.grid.name), self.grid.about.clone(), vec![exam]);
