@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use crate::{
     support::medharness,
-    trainer_support::{Fresh, golden, recipe_text, write_model_of},
+    trainer_support::{Fresh, golden, recipe_text, root, write_model_of},
 };
 
 /// The bound.
@@ -34,14 +34,14 @@ fn write_large(folder: &Path) {
 }
 
 /// Foreseen and largest memory in MiB, as the report has them.
-fn memory(model: &Path, out: &Path, recipe: &str) -> (f64, f64) {
+fn memory(model: &Path, rows: &str, out: &Path, recipe: &str) -> (f64, f64) {
     let path = model.join("recipe.toml");
     fs::write(&path, recipe).expect("written");
     medharness()
         .args(["train", "--max-steps", "2", "--threads", "2", "--ignore-memory"])
         .args(["--recipe".as_ref(), path.as_os_str()])
         .args(["--model".as_ref(), model.as_os_str()])
-        .args(["--data".as_ref(), model.join("rows.json").as_os_str()])
+        .args(["--data".as_ref(), model.join(rows).as_os_str()])
         .args(["--out".as_ref(), out.as_os_str()])
         .assert()
         .success();
@@ -87,7 +87,8 @@ fn the_memory_foreseen_is_the_memory_held() {
     measured.push(("validation".into(), validating));
     let mut peaks = Vec::new();
     for (place, (name, recipe)) in measured.iter().enumerate() {
-        let (foreseen, held) = memory(&model, &folder.path().join(place.to_string()), recipe);
+        let (foreseen, held) =
+            memory(&model, "rows.json", &folder.path().join(place.to_string()), recipe);
         peaks.push((name, foreseen, held));
     }
     for (name, foreseen, held) in &peaks {
@@ -100,6 +101,24 @@ fn the_memory_foreseen_is_the_memory_held() {
     let out = folder.path().join("1");
     fs::remove_dir_all(out.join("checkpoint-2")).expect("removed");
     fs::remove_file(out.join("train_report.md")).expect("removed");
-    let (_, again) = memory(&model, &out, &measured[1].1);
+    let (_, again) = memory(&model, "rows.json", &out, &measured[1].1);
     assert!(again <= 1.05 * held(1), "{again} after {}", held(1));
+}
+
+/// Rows as Parquet are read into far more than the file.
+#[cfg(target_os = "linux")]
+#[test]
+#[cfg_attr(debug_assertions, ignore = "splits 24 MB of text into tokens: optimised code alone")]
+fn what_a_compressed_file_is_read_into_is_foreseen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("model");
+    write_large(&model);
+    let packed = root().join("golden/corpus/rows-repeated.parquet");
+    assert!(fs::metadata(&packed).expect("a file").len() < 100_000);
+    fs::copy(packed, model.join("rows.parquet")).expect("copied");
+    let recipe = recipe(true, "int8", true);
+    let (small, _) = memory(&model, "rows.json", &folder.path().join("small"), &recipe);
+    let (foreseen, held) = memory(&model, "rows.parquet", &folder.path().join("large"), &recipe);
+    assert!((foreseen - held).abs() <= OFF * held, "{foreseen} foreseen, {held} held");
+    assert!(foreseen - small > 20.0, "{foreseen} after {small}");
 }
