@@ -108,6 +108,8 @@ impl Encoding {
                 truncation = Truncation::EndToken;
             }
         }
+        // Thousands of long rows are held, each cut: what was cut is given back.
+        ids.shrink_to_fit();
         let masked = if self.train_on_inputs { 0 } else { prompt.min(self.max_length) };
         let label = |(index, id): (usize, &u32)| {
             if index < masked { IGNORED } else { i64::from(*id) }
