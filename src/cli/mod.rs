@@ -110,8 +110,8 @@ pub enum Command {
     ///
     /// Every weight, or an adapter on a base in f32, bf16, f16 or int8. Rows, order, losses and learning
     /// rates are those of transformers' Trainer. Killed at any moment, the same command continues from
-    /// the newest checkpoint and ends with the same bits, on any number of threads; Ctrl-C stops after
-    /// the update in progress with exit code 130. OUT holds the adapter as PEFT has it (or the whole
+    /// the newest checkpoint and ends with the same bits, on any number of threads; Ctrl-C keeps
+    /// the last update that was finished and ends with exit code 130. OUT holds the adapter as PEFT has it (or the whole
     /// model), its checkpoints, metrics.jsonl, TensorBoard events, loss.svg and train_report.md.
     Train(train::Args),
     /// Recompute every number and hash of a run and list what differs

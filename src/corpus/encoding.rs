@@ -28,6 +28,8 @@ pub struct Encoding {
     pub eos: Option<u32>,
     /// Whether the prompt's tokens are learnt too.
     pub train_on_inputs: bool,
+    /// Whether special tokens written in a text are those tokens (`encode`'s `tokenise` finds them).
+    pub special_tokens: bool,
 }
 
 /// What the length limit did to a row.
@@ -139,6 +141,7 @@ mod tests {
             bos: None,
             eos: Some(2),
             train_on_inputs: false,
+            special_tokens: false,
         }
     }
 

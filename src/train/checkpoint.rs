@@ -37,6 +37,8 @@ const ADAPTER: &str = "adapter_model.safetensors";
 const SETTINGS: &str = "adapter_config.json";
 /// File of digests.
 const SUMS: &str = "SHA256SUMS";
+/// What it names, in order: of an adapter, and where every weight is trained.
+const FILES: [&[&str]; 2] = [&[SETTINGS, ADAPTER, OPTIMIZER, STATE], &[WEIGHTS, OPTIMIZER, STATE]];
 
 /// How far a training has come.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,6 +56,9 @@ pub struct Progress {
     pub without_best: usize,
     /// Length of `metrics.jsonl` at this step.
     pub log_bytes: u64,
+    /// Its digest at this length; `None` in checkpoints of a program before it was kept.
+    #[serde(default)]
+    pub log_sha256: Option<String>,
     /// Time spent training, in seconds.
     pub wall_s: f64,
     /// Largest memory that a process of this training has held, in bytes; `None` where the system
@@ -80,6 +85,7 @@ impl Default for Progress {
             best: None,
             without_best: 0,
             log_bytes: 0,
+            log_sha256: None,
             wall_s: 0.0,
             mem_peak: None,
         }
@@ -138,7 +144,8 @@ impl Checkpoints {
         self.folder.join(format!("checkpoint-{step}"))
     }
 
-    /// Writes a checkpoint, and then removes the oldest but `keep` and the best.
+    /// Writes a checkpoint, and then removes the oldest but `keep`, the best, and those that a kept one
+    /// calls the best: should the newest be damaged, the one before can go on.
     ///
     /// # Errors
     ///
@@ -162,11 +169,22 @@ impl Checkpoints {
         self.remove(progress.step)?;
         fs::rename(&aside, &path).map_err(io("rename", &aside))?;
         sync_folder(&self.folder)?;
-        let best = progress.best.map(|best| best.step);
-        let mut old = self.steps()?;
-        old.retain(|step| Some(*step) != best);
-        for step in &old[..old.len().saturating_sub(keep.max(1))] {
-            self.remove(*step)?;
+        self.prune(progress.best.map(|best| best.step), keep)
+    }
+
+    fn prune(&self, best: Option<u64>, keep: usize) -> Result<(), TrainError> {
+        let steps = self.steps()?;
+        let others = steps.iter().rev().copied().filter(|step| Some(*step) != best);
+        let mut kept: Vec<u64> = others.take(keep.max(1)).collect();
+        // A state that cannot be read names none, and is refused where it is to be used.
+        let named = |step: &u64| {
+            let text = fs::read_to_string(self.path(*step).join(STATE)).ok()?;
+            Some(serde_json::from_str::<Progress>(&text).ok()?.best?.step)
+        };
+        let bests: Vec<u64> = kept.iter().filter_map(named).collect();
+        kept.extend(bests.into_iter().chain(best));
+        for step in steps.into_iter().filter(|step| !kept.contains(step)) {
+            self.remove(step)?;
         }
         Ok(())
     }
@@ -220,9 +238,15 @@ impl Checkpoints {
         };
         let sums =
             fs::read_to_string(folder.join(SUMS)).map_err(|_| damaged(SUMS, "is missing"))?;
-        for line in sums.lines() {
-            let (sha256, name) =
-                line.split_once("  ").ok_or_else(|| damaged(SUMS, "is no list of digests"))?;
+        let sums: Option<Vec<(&str, &str)>> =
+            sums.lines().map(|line| line.split_once("  ")).collect();
+        let sums = sums.ok_or_else(|| damaged(SUMS, "is no list of digests"))?;
+        let mut names: Vec<&str> = sums.iter().map(|(_, name)| *name).collect();
+        names.sort_unstable();
+        if !FILES.iter().any(|files| names == *files) {
+            return Err(damaged(SUMS, "does not name the files of a checkpoint"));
+        }
+        for (sha256, name) in sums {
             let found = identify_file(&folder.join(name));
             if found.map_err(|_| damaged(name, "is missing"))?.sha256 != sha256 {
                 return Err(damaged(name, "was changed after it was written: its digest differs"));

@@ -63,7 +63,11 @@ impl Dataset {
         let split = Split::new(rows.len(), data.validation, data.seed).ok_or(none)?;
         let failure = Mutex::new(None);
         let tokenise = |text: &str| {
-            tokenizer.encode(text, Bos::None).unwrap_or_else(|error| {
+            let ids = match encoding.special_tokens {
+                true => tokenizer.encode_special(text, Bos::None),
+                false => tokenizer.encode(text, Bos::None),
+            };
+            ids.unwrap_or_else(|error| {
                 failure.lock().expect("no thread panics here").get_or_insert(error);
                 Vec::new()
             })
@@ -208,6 +212,18 @@ impl Counts {
         }
         counts
     }
+
+    /// Returns in words what the limit took from the rows; `None` if nothing.
+    pub fn cut(&self) -> Option<String> {
+        let Self { fully_masked, answer_cut, prompt_cut, end_cut, .. } = *self;
+        if fully_masked + answer_cut + prompt_cut + end_cut == 0 {
+            return None;
+        }
+        Some(format!(
+            "{answer_cut} in the answer, {prompt_cut} in the prompt, {end_cut} of their end token; of \
+             {fully_masked} nothing is learnt"
+        ))
+    }
 }
 
 impl Text {
@@ -233,6 +249,7 @@ impl Text {
                 End::Id(id) => Some(id),
             },
             train_on_inputs: self.train_on_inputs,
+            special_tokens: self.special_tokens == Some(true),
         })
     }
 }

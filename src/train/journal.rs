@@ -1,7 +1,7 @@
 //! `metrics.jsonl`: one line an event, appended as the training proceeds.
 //!
-//! A checkpoint holds the length the file had; a training that goes on from it cuts the file there,
-//! so that every update stands in it once. Numbers read back to the same bits.
+//! A checkpoint holds the length and the digest the file had; a training that goes on from it cuts the
+//! file there, so that every update stands in it once. Numbers read back to the same bits.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Defect, TrainError};
-use crate::store::StoreError;
+use crate::store::{StoreError, sha256_hex};
 
 /// Name of the file.
 pub const METRICS: &str = "metrics.jsonl";
@@ -88,8 +88,13 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens `folder`'s file, cut to its first `bytes`; those must be whole lines.
-    pub(super) fn open(folder: &Path, bytes: u64) -> Result<Self, TrainError> {
+    /// Opens `folder`'s file, cut to its first `bytes`; those must be whole lines, and have the digest
+    /// `sha256` where one is known.
+    pub(super) fn open(
+        folder: &Path,
+        bytes: u64,
+        sha256: Option<&str>,
+    ) -> Result<Self, TrainError> {
         let path = folder.join(METRICS);
         let io = |action, source| {
             TrainError::from(StoreError::Io { action, path: path.clone(), source })
@@ -103,6 +108,9 @@ impl Journal {
         let Some(text) = usize::try_from(bytes).ok().and_then(|bytes| text.get(..bytes)) else {
             return Err(damaged(format!("is shorter than the {bytes} bytes of the checkpoint")));
         };
+        if sha256.is_some_and(|sha256| sha256_hex(text) != sha256) {
+            return Err(damaged("was changed after it was written: its digest differs".into()));
+        }
         let mut events = Vec::new();
         for (number, line) in (1..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
             events.push(
@@ -127,10 +135,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes every line durable and returns the file's length.
-    pub(super) fn sync(&mut self) -> Result<u64, TrainError> {
+    /// Makes every line durable and returns the file's length and digest.
+    pub(super) fn sync(&mut self) -> Result<(u64, String), TrainError> {
         self.file.sync_all().map_err(|source| self.failed("sync", source))?;
-        Ok(self.bytes)
+        let text = fs::read(&self.path).map_err(|source| self.failed("read", source))?;
+        Ok((self.bytes, sha256_hex(&text)))
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> TrainError {
@@ -149,12 +158,12 @@ mod tests {
     #[test]
     fn what_was_written_behind_a_checkpoint_is_cut() {
         let folder = tempfile::tempdir().unwrap();
-        let mut journal = Journal::open(folder.path(), 0).unwrap();
+        let mut journal = Journal::open(folder.path(), 0, None).unwrap();
         journal.append(event(1)).unwrap();
-        let bytes = journal.sync().unwrap();
+        let (bytes, sha256) = journal.sync().unwrap();
         journal.append(event(2)).unwrap();
         drop(journal);
-        let mut journal = Journal::open(folder.path(), bytes).unwrap();
+        let mut journal = Journal::open(folder.path(), bytes, Some(&sha256)).unwrap();
         assert_eq!(journal.events, [event(1)]);
         journal.append(event(3)).unwrap();
         let text = fs::read_to_string(folder.path().join(METRICS)).unwrap();
@@ -165,7 +174,20 @@ mod tests {
     #[test]
     fn a_file_shorter_than_the_checkpoint_saw_it_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let error = Journal::open(folder.path(), 10).unwrap_err().to_string();
+        let error = Journal::open(folder.path(), 10, None).unwrap_err().to_string();
         assert!(error.contains("shorter than the 10 bytes"), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_was_changed_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), 0, None).unwrap();
+        journal.append(event(7)).unwrap();
+        let (bytes, sha256) = journal.sync().unwrap();
+        let path = folder.path().join(METRICS);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replace("\"step\":7", "\"step\":8")).unwrap();
+        let error = Journal::open(folder.path(), bytes, Some(&sha256)).unwrap_err().to_string();
+        assert!(error.contains("its digest differs"), "{error}");
     }
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    BaseFormat, Cost, Dataset, Estimate, ExamOverlap, Layout, Lineage, Outcome, Recipe, TrainError,
-    estimate, loss_curve, report, trainable,
+    BaseFormat, Cost, Counts, Dataset, Estimate, ExamOverlap, Layout, Lineage, Outcome, Recipe,
+    TrainError, estimate, loss_curve, report, trainable,
 };
 use crate::{
     corpus::{Overlap, OverlapLevel, OverlapSearch, OverlapSettings, Row, read_rows},
@@ -206,7 +206,12 @@ impl Prepared {
             return Ok(());
         }
         let mem_peak = outcome.progress.mem_peak.max(mem_peak);
-        let cost = Cost { trained: self.trained, mem_estimate: self.estimate.total(), mem_peak };
+        let cost = Cost {
+            trained: self.trained,
+            counts: Counts::of(&self.dataset.train),
+            mem_estimate: self.estimate.total(),
+            mem_peak,
+        };
         write_whole(&out.join("loss.svg"), loss_curve(&outcome.events).as_bytes())?;
         let report = report(&self.lineage, outcome, cost)?;
         Ok(write_whole(&report_path, report.as_bytes())?)

@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Ending, Event, Lineage, Outcome, Recipe, TrainError};
+use super::{Counts, Ending, Event, Lineage, Outcome, Recipe, TrainError};
 
 /// What the report says besides lineage and outcome.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
     /// Elements trained.
     pub trained: u64,
+    /// What the length limit did to the rows to train on.
+    pub counts: Counts,
     /// Memory foreseen, in bytes.
     pub mem_estimate: u64,
     /// Largest memory held, in bytes; `None` where the system does not say.
@@ -60,6 +62,7 @@ pub fn report(lineage: &Lineage, outcome: &Outcome, cost: Cost) -> Result<String
     line("memory foreseen", mib(cost.mem_estimate));
     line("largest memory", cost.mem_peak.map_or_else(|| "-".into(), mib));
     line("rows", format!("{rows} of `{}`, sha256 {}", data.name, data.sha256));
+    line("rows cut", cost.counts.cut().unwrap_or_else(|| "none".into()));
     for file in base {
         line("base", format!("`{}`, sha256 {}", file.name, file.sha256));
     }

@@ -170,7 +170,7 @@ impl<'a> Session<'a> {
             // Better now than after the last update.
             checkpoints.check(best.step)?;
         }
-        let journal = Journal::open(folder, progress.log_bytes)?;
+        let journal = Journal::open(folder, progress.log_bytes, progress.log_sha256.as_deref())?;
         let events = EventFile::create(folder, &journal.events)?;
         Ok(Self {
             folder,
@@ -270,7 +270,14 @@ impl<'a> Session<'a> {
                     watch.skipped(step, defect, &rows);
                     self.log(Event::Skipped { step, defect, rows })?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // What was finished before can be gone on with; should that fail, the reason to
+                    // report is the first one.
+                    if matches!(error, TrainError::BadStep { .. }) && saved != self.progress.step {
+                        let _ = self.save(&trainer, wall_s());
+                    }
+                    return Err(error);
+                }
             }
             let step = trainer.step;
             (self.progress.step, self.progress.made) = (step, trainer.made);
@@ -282,7 +289,8 @@ impl<'a> Session<'a> {
                         return Err(TrainError::Validation { step });
                     }
                     let best = self.progress.best;
-                    let is_best = loss.is_finite() && best.is_none_or(|best| loss < best.loss);
+                    let counts = loss.is_finite() && self.has_moved(step);
+                    let is_best = counts && best.is_none_or(|best| loss < best.loss);
                     self.log(if loss.is_finite() {
                         Event::Validation { step, loss, wall_s: wall_s() }
                     } else {
@@ -293,7 +301,7 @@ impl<'a> Session<'a> {
                         self.progress.best = Some(Best { step, loss });
                         self.progress.without_best = 0;
                         save |= recipe.run.keep_best;
-                    } else {
+                    } else if self.has_moved(step) {
                         self.progress.without_best += 1;
                     }
                 }
@@ -321,7 +329,8 @@ impl<'a> Session<'a> {
     fn save(&mut self, trainer: &Trainer<'_>, wall_s: f64) -> Result<(), TrainError> {
         self.progress.wall_s = wall_s;
         self.progress.mem_peak = self.progress.mem_peak.max(peak_memory());
-        self.progress.log_bytes = self.journal.sync()?;
+        let (bytes, sha256) = self.journal.sync()?;
+        (self.progress.log_bytes, self.progress.log_sha256) = (bytes, Some(sha256));
         let keep = self.recipe.run.keep;
         self.checkpoints.save(self.network, &trainer.optimizer, &self.progress, keep)
     }
@@ -381,9 +390,14 @@ impl<'a> Session<'a> {
                 return Ok(());
             }
         }
+        Err(TrainError::EmptyAdapter { step, rate_was_zero: !self.has_moved(step) })
+    }
+
+    /// Whether an update until `step` could change a fresh adapter: the first of a warm-up has the rate
+    /// 0, and what is best by its loss would be the base model. Every weight trained is a result even so.
+    fn has_moved(&self, step: u64) -> bool {
         let moves = |event: &Event| matches!(event, Event::Update { step: at, rate, .. } if *at <= step && *rate != 0.0);
-        let rate_was_zero = !self.journal.events.iter().any(moves);
-        Err(TrainError::EmptyAdapter { step, rate_was_zero })
+        self.network.adapter_settings().is_none() || self.journal.events.iter().any(moves)
     }
 
     /// Returns the folder.

@@ -96,3 +96,29 @@ fn a_piece_of_html_is_read_as_html() {
     let (_, rows) = read_text(SourceKind::WikidocPatient, "page.htm", named).unwrap();
     assert_eq!(rows.len(), 1);
 }
+
+/// Headings of menus gave rows: "Gout: Tools".
+#[test]
+fn menus_around_an_article_are_none_of_it() {
+    let menu = format!("<h3>Tools</h3><ul><li>{LONG}</li></ul>");
+    let page = format!(
+        "<!DOCTYPE html><html><body><div id=\"mw-navigation\">{menu}</div><h1 id=\"firstHeading\">Gout\
+         </h1><div id=\"siteSub\">From the wiki</div><div id=\"mw-content-text\" lang=\"en\"><p>{LONG}</p>\
+         <h2>Causes<span>[edit]</span></h2><p>{LONG}</p></div><div class=\"printfooter\">{menu}</div>\
+         <div id=\"footer\">{menu}</div></body></html>"
+    );
+    let (_, rows) = read_text(SourceKind::WikidocTextbook, "page.html", &page).unwrap();
+    assert_eq!(pairs(&rows), [("Gout", LONG), ("Gout: Causes", LONG)]);
+    // Without MediaWiki's names a page is taken whole.
+    let plain = page.replace("mw-content-text", "content");
+    let (_, rows) = read_text(SourceKind::WikidocTextbook, "page.html", &plain).unwrap();
+    assert!(rows.len() > 2, "{rows:?}");
+}
+
+#[test]
+fn a_page_in_another_encoding_is_rejected_and_counted() {
+    let mut page = b"<html><h1>M\xe9ni\xe8re</h1><p>".to_vec();
+    page.extend(format!("{LONG}</p></html>").into_bytes());
+    let (counts, rows) = read_text(SourceKind::WikidocTextbook, "page.html", page).unwrap();
+    assert_eq!((rows.len(), rejected(&counts)), (0, vec![(Reject::NotUtf8, 1)]));
+}

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::{
     mini_study::Place,
     support::{medharness, transcript},
@@ -75,4 +77,39 @@ fn a_file_of_the_study_that_cannot_be_read_is_named_and_is_bad_input() {
         fs::write(place.path(name), kept).unwrap();
     }
     place.run("out", &["--only", "small-alpaca-full"]);
+}
+
+/// A gate would take the other build's answers for this one's.
+#[test]
+fn the_record_of_another_build_does_not_outlive_its_rows() {
+    let place = Place::new();
+    let base = ["--only", "small-base"];
+    place.run("first", &base);
+    let record = place.path("runs/record.json");
+    assert!(record.exists());
+    fs::write(place.path("runs/program.sha256"), "0".repeat(64)).expect("written");
+    let weights = place.path("models/small/model.safetensors");
+    let good = fs::read(&weights).expect("weights");
+    fs::write(&weights, "broken").expect("written");
+    medharness().args(place.arguments("again")).args(base).assert().failure();
+    assert!(!record.exists());
+    fs::write(&weights, good).expect("written");
+    place.run("again", &base);
+    assert_eq!(place.table("again"), place.table("first"));
+}
+
+/// Times and memory are those of the machine on which the rows were made, whoever checks them.
+#[test]
+fn a_study_that_is_only_checked_keeps_the_name_of_its_machine() {
+    let place = Place::new();
+    let base = ["--only", "small-base"];
+    place.run("first", &base);
+    let path = place.path("runs/record.json");
+    let mut record: Value =
+        serde_json::from_slice(&fs::read(&path).expect("a record")).expect("JSON");
+    record["machine"] = "Another, 64 threads".into();
+    fs::write(&path, record.to_string()).expect("written");
+    place.run("again", &base);
+    let again: Value = serde_json::from_slice(&fs::read(&path).expect("a record")).expect("JSON");
+    assert_eq!(again["machine"], record["machine"]);
 }

@@ -133,6 +133,9 @@ fn a_short_question_is_copied_by_a_field_of_its_own_or_with_all_its_options() {
     assert_eq!(short(&row("which VITAMIN prevents scurvy", "Ascorbic acid")), OverlapLevel::Copied);
     let all = "Q: Which vitamin prevents scurvy? A: Ascorbic acid B: Retinol";
     assert_eq!(short(&row(all, "A")), OverlapLevel::Copied);
+    let told = "Please tell me, doctor, which vitamin prevents scurvy? I sail tomorrow.";
+    assert_eq!(short(&row(told, "Ascorbic acid")), OverlapLevel::Copied);
+    assert_eq!(short(&row(told, "Ask the cook")), C);
     // Five words in a row, as any text about scurvy may have them.
     assert_eq!(short(&row("He asked which vitamin prevents scurvy and left", "")), C);
     let brief = |row: &Row| levels(row)[2];

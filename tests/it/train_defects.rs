@@ -131,6 +131,25 @@ fn a_training_that_breaks_stops_with_step_rows_and_advice() {
     assert!(log.contains("loss_not_finite") && log.contains("validation_broken"), "{log}");
 }
 
+/// What was finished before is not lost, however rarely the recipe saves.
+#[test]
+fn an_update_that_breaks_leaves_a_checkpoint_of_the_one_before() {
+    let recipe = recipe_text(true).replace("save_every = 3", "save_every = 0");
+    let recipe =
+        recipe.replace("rate = 5e-3", "rate = 1e30").replace("max_norm = 1.0", "max_norm = 0.0");
+    let place = Place::new(&recipe);
+    let output = medharness().args(place.arguments("out")).output().expect("runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let steps = Checkpoints::new(&place.path("out")).and_then(|found| found.steps());
+    let step = *steps.expect("readable").last().expect("a checkpoint");
+    assert!(step >= 1 && stderr.contains(&format!("step {}", step + 1)), "{step}: {stderr}");
+    fs::write(place.path("recipe.toml"), recipe.replace("\"stop\"", "\"skip\"")).expect("written");
+    let output = medharness().args(place.arguments("out")).output().expect("runs");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains(&format!("continuing after update {step}")), "{stderr}");
+}
+
 /// A rate beyond f32 makes weights that are no numbers, and every later update is left out.
 #[test]
 fn weights_that_are_not_finite_are_never_written() {

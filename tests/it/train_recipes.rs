@@ -134,6 +134,10 @@ fn typos_and_senseless_values_are_refused_by_name() {
         ("rate = 5e-3", "rate = \"fast\"", "invalid type: string"),
         ("validation = 3", "validation = 1.5", "`data.validation` must be"),
         ("rank = 4", "rank = 0", "`lora.rank` must be at least 1"),
+        ("rank = 4", "rank = 1152921504606846976", "`lora.rank` must be at most 16777216"),
+        ("micro = 2", "micro = 4611686018427387904", "`batch.micro` must be at most 16777216"),
+        ("max_length = 24", "max_length = 16777217", "`text.max_length` must be at most"),
+        ("bos = true", "bos = { id = 0, typo = 1 }", "`text.bos.typo` is unknown there"),
         ("dropout = 0.1", "dropout = 1.0", "`lora.dropout` must be from 0 to below 1"),
         ("micro = 2", "micro = 0", "`batch.micro` must be at least 1"),
         ("order = \"current\"", "order = \"2024\"", "unknown variant `2024`"),
@@ -173,10 +177,15 @@ fn senseless_schedules_are_refused() {
             "an end from 0 to below optimizer.rate",
         ),
         ("{ kind = \"inverse_sqrt\", timescale = 0 }", "needs a timescale of at least 1"),
+        ("{ kind = \"linear\", cycles = 3.0 }", ".cycles` is unknown there"),
+        ("{ kind = \"constant_with_warmup\", warmup = 20 }", ".warmup` is unknown there"),
     ] {
         let error = shape(text);
-        assert!(error.starts_with("`schedule.shape` ") && error.contains(said), "{text}: {error}");
+        assert!(error.starts_with("`schedule.shape") && error.contains(said), "{text}: {error}");
     }
+    // In transformers it passes silently, and the rate is at its height from the first update.
+    let error = shape("{ kind = \"constant\" }");
+    assert!(error.starts_with("`schedule.warmup` must be 0 where schedule.shape is"), "{error}");
     let shape = "shape = { kind = \"cosine\", cycles = 0.5 }";
     let polynomial = "shape = { kind = \"polynomial\", end = 0.0, power = 1.0 }";
     let text = recipe_text(true).replace(shape, polynomial).replace("rate = 5e-3", "rate = 0.0");

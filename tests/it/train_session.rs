@@ -3,16 +3,16 @@
 use std::{fs, path::Path};
 
 use medharness::{
-    corpus::{Example, Truncation},
+    corpus::{Example, Row, Truncation},
     kernels::matrix::WeightType,
     llama::{Hold, Llama, tokenizer::Tokenizer},
     lora::{Attach, LoraConfig},
     stats::Seed,
     store::identify_file,
     train::{
-        Checkpoints, Dataset, Defect, Ending, Era, Event, Gradients, Item, Lineage, MicroBatch,
-        Outcome, Padding, Recipe, Recompute, Session, TrainError, Trainer, Update, Watch,
-        accumulate, loss,
+        Best, Checkpoints, Dataset, Defect, Ending, Era, Event, Gradients, Item, Lineage,
+        MicroBatch, Outcome, Padding, Progress, Recipe, Recompute, Session, TrainError, Trainer,
+        Update, Watch, accumulate, loss,
     },
 };
 
@@ -114,6 +114,15 @@ fn losses(outcome: &Outcome) -> Vec<(u64, u64, u64)> {
         _ => None,
     };
     outcome.events.iter().filter_map(bits).collect()
+}
+
+/// Validation losses in their order.
+fn validations(outcome: &Outcome) -> Vec<f64> {
+    let loss = |event: &Event| match event {
+        Event::Validation { loss, .. } => Some(*loss),
+        _ => None,
+    };
+    outcome.events.iter().filter_map(loss).collect()
 }
 
 /// Every event, left-out updates with their rows included, without times.
@@ -372,18 +381,84 @@ fn a_changed_byte_in_any_file_of_a_checkpoint_is_found() {
 }
 
 #[test]
+fn a_list_of_digests_that_names_too_little_is_damage() {
+    let recipe = recipe(true);
+    let folder = tempfile::tempdir().expect("a folder");
+    assert_eq!(train(folder.path(), &recipe, 2).expect("trains").ending, Ending::Interrupted);
+    let path = folder.path().join("checkpoint-2/SHA256SUMS");
+    let good = fs::read_to_string(&path).expect("readable");
+    let lines: Vec<&str> = good.lines().collect();
+    let without = |place: usize| [&lines[..place], &lines[place + 1..]].concat().join("\n");
+    for bad in (0..lines.len()).map(without).chain([String::new()]) {
+        fs::write(&path, &bad).expect("written");
+        let error = train(folder.path(), &recipe, 1).expect_err("refused");
+        let TrainError::Damaged { problem, .. } = &error else { panic!("{error}") };
+        assert!(problem.contains("does not name the files"), "{bad}: {error}");
+    }
+    fs::write(&path, good).expect("written");
+    train(folder.path(), &recipe, 1).expect("restored, it goes on");
+}
+
+/// Else the checkpoint before a damaged one could not be gone on from.
+#[test]
+fn what_a_kept_checkpoint_calls_the_best_is_kept() {
+    let recipe = recipe(true);
+    let folder = tempfile::tempdir().expect("a folder");
+    let checkpoints = Checkpoints::new(folder.path()).expect("a folder");
+    let network = network(&recipe);
+    let trainer = Trainer::new(&network, recipe.settings(8));
+    let save = |step: u64, best: u64, kept: &[u64]| {
+        let best = Some(Best { step: best, loss: 1.0 });
+        let progress = Progress { step, best, ..Progress::default() };
+        checkpoints.save(&network, &trainer.optimizer, &progress, 1).expect("written");
+        assert_eq!(checkpoints.steps().expect("readable"), kept, "after {step}");
+    };
+    save(1, 1, &[1]);
+    save(2, 1, &[1, 2]);
+    save(3, 3, &[1, 2, 3]);
+    save(4, 3, &[3, 4]);
+    save(5, 3, &[3, 5]);
+}
+
+/// The best of a warm-up's first update, whose rate is 0, would be an adapter that changes nothing.
+#[test]
+fn what_no_update_could_change_is_not_the_best() {
+    let mut recipe = watchful();
+    (recipe.schedule.warmup, recipe.schedule.max_steps) = (1.0, Some(2));
+    let folder = tempfile::tempdir().expect("a folder");
+    let outcome = train_on(&contrary(), folder.path(), &recipe, 99).expect("trains");
+    let losses = validations(&outcome);
+    assert!(losses.len() == 2 && losses[0] < losses[1], "{losses:?}");
+    assert_eq!(outcome.result_step, Some(2));
+}
+
+#[test]
+fn special_tokens_in_a_row_are_tokens_where_the_recipe_says_so() {
+    let ids = |special_tokens| {
+        let mut recipe = recipe(true);
+        (recipe.text.special_tokens, recipe.text.max_length) = (special_tokens, 256);
+        recipe.data.validation = medharness::train::Validation::Rows(0);
+        let tokenizer = Tokenizer::from_file(&tiny_tokenizer()).expect("a tokenizer");
+        let encoding = recipe.text.encoding(&tokenizer).expect("tokens");
+        let row = Row { output: "Yes.</s>".into(), ..Row::default() };
+        let dataset = Dataset::prepare(&[row], &recipe.data, &encoding, &tokenizer);
+        let ids = dataset.expect("encodes").train.remove(0).example.ids;
+        (ids.iter().filter(|id| Some(**id) == tokenizer.eos_id()).count(), ids.len())
+    };
+    // transformers: the row ends in its own `</s>`, and no other is put behind it.
+    let (ends, length) = ids(Some(true));
+    assert_eq!(ends, 1);
+    for text in [None, Some(false)] {
+        assert!(ids(text).0 == 1 && ids(text).1 > length, "{:?} and {length}", ids(text));
+    }
+}
+
+#[test]
 fn old_checkpoints_go_and_the_best_stays() {
     let folder = tempfile::tempdir().expect("a folder");
     let outcome = train_on(&contrary(), folder.path(), &watchful(), 99).expect("trains");
-    let validations: Vec<f64> = outcome
-        .events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Validation { loss, .. } => Some(*loss),
-            _ => None,
-        })
-        .collect();
-    assert!(validations.is_sorted() && validations.len() == 8, "{validations:?}");
+    let losses = validations(&outcome);
+    assert!(losses.is_sorted() && losses.len() == 8, "{losses:?}");
     let checkpoints = Checkpoints::new(folder.path()).expect("a folder");
     assert_eq!(checkpoints.steps().expect("readable"), [1, 7, 8]);
     assert_eq!(

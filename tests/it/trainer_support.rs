@@ -76,6 +76,7 @@ pub(crate) fn settings(case: &Value, order: Era) -> (Text, Data) {
         bos: Begin::Declared(case["bos"] == true),
         end: End::Id(2),
         train_on_inputs: case["train_on_inputs"] == true,
+        special_tokens: Some(true),
     };
     let validation = match case["validation"].as_u64() {
         Some(rows) => Validation::Rows(rows as usize),

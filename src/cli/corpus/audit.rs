@@ -146,11 +146,16 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
             bos: None,
             eos: Some(end_token(tokenizer)?),
             train_on_inputs: false,
+            special_tokens: false,
         }),
     });
     let encoding = encoding.transpose()?;
     let tokenise = |text: &str| -> Vec<u32> {
-        let ids = tokenizer.as_ref().map(|tokenizer| tokenizer.encode(text, Bos::None));
+        let special = encoding.as_ref().is_some_and(|encoding| encoding.special_tokens);
+        let ids = tokenizer.as_ref().map(|tokenizer| match special {
+            true => tokenizer.encode_special(text, Bos::None),
+            false => tokenizer.encode(text, Bos::None),
+        });
         ids.and_then(Result::ok).unwrap_or_default()
     };
     let settings = AuditSettings { near: args.near, encoding };

@@ -10,7 +10,7 @@ use crate::{
     models::hub::{HubSpec, Parts},
     store::StoreError,
     train::{
-        Ending, LINEAGE, METRICS, Outcome, Prepared, Recipe, Request, Session, TrainError,
+        Counts, Ending, LINEAGE, METRICS, Outcome, Prepared, Recipe, Request, Session, TrainError,
         available_memory, peak_memory,
     },
 };
@@ -25,7 +25,7 @@ pub struct Args {
     /// The base model: a folder in Hugging Face's layout, or `hf:org/name[@revision]`
     #[arg(long, value_name = "MODEL")]
     pub model: String,
-    /// Training rows: JSON or JSON lines of {instruction, input, output}
+    /// Training rows: JSON, JSON lines or Parquet of {instruction, input, output}
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// The folder to write: new, or that of the same training to be continued
@@ -82,6 +82,7 @@ pub(super) fn run(args: &Args, context: &mut Context<'_>) -> Result<(), CommandE
         };
         return Err(CommandError::input(text).with_hint(hint));
     }
+    say_what_is_not_trained_on(&recipe, &prepared);
     let network = prepared.network().map_err(CommandError::input)?;
     let session = Session::open(out, &prepared.lineage, &recipe, &prepared.dataset, &network);
     let session = session.map_err(|error| failed(error, out))?;
@@ -154,13 +155,25 @@ fn prepare(args: &Args, recipe: &Recipe, progress: bool) -> Result<Prepared, Com
     Ok(prepared)
 }
 
+/// What a person should know before hours of training.
+fn say_what_is_not_trained_on(recipe: &Recipe, prepared: &Prepared) {
+    let counts = Counts::of(&prepared.dataset.train);
+    if let Some(cut) = counts.cut() {
+        let limit = recipe.text.max_length;
+        note(format_args!("note: of {} rows, cut at {limit} tokens: {cut}", counts.rows));
+    }
+    if prepared.lineage.overlap.is_empty() {
+        note("note: no --exam is named, so that no exam's questions are looked for in the rows");
+    }
+}
+
 /// Who can repair it, and how.
 fn failed(error: TrainError, out: &Path) -> CommandError {
     let hint = match &error {
         TrainError::BadStep { .. } => {
-            "set run.on_bad_step = \"skip\" in the recipe to go on from the newest checkpoint; or look \
-             at the rows and begin anew in another --out with a lower optimizer.rate or a longer \
-             text.max_length"
+            "set run.on_bad_step = \"skip\" in the recipe, and the same command leaves such updates out and \
+             goes on from the one before; or look at the rows and begin anew in another --out with a \
+             lower optimizer.rate or a longer text.max_length"
         }
         TrainError::AllLeftOut { .. } => {
             "look at the rows named in metrics.jsonl, and begin anew in another --out with a lower \
@@ -168,7 +181,7 @@ fn failed(error: TrainError, out: &Path) -> CommandError {
         }
         TrainError::NotFinite { .. } | TrainError::Validation { .. } => {
             "begin anew in another --out with a lower optimizer.rate or with optimizer.max_norm = \
-             1.0; the newest checkpoint is intact, but the same recipe breaks again"
+             1.0; a checkpoint written before is intact, but the same recipe breaks again"
         }
         TrainError::EmptyAdapter { .. } => {
             "begin anew in another --out with more updates than schedule.warmup's first, whose rate is \
@@ -188,7 +201,8 @@ fn failed(error: TrainError, out: &Path) -> CommandError {
         // Nothing was begun.
         TrainError::Store(_) if !out.join(LINEAGE).exists() => return CommandError::input(error),
         TrainError::Store(_) | TrainError::Adapter(_) => {
-            "the newest checkpoint is intact; the same command continues from it"
+            "the same command goes on from the newest checkpoint, which is intact, or, where there is none, \
+             begins again"
         }
         _ => return by_whom(&error)(error),
     };

@@ -136,7 +136,9 @@ impl OverlapSearch {
         }
         for &item in &index.short {
             let stem = &index.words[index.items[item].stem.clone()];
-            if contains(&words.all, stem) && index.has_every_option(item, &words.all) {
+            let is_told = || stem.len() >= TELLING && index.has_answer(item, &words.all);
+            if contains(&words.all, stem) && (index.has_every_option(item, &words.all) || is_told())
+            {
                 touched.entry(item).or_default().is_copy = true;
             }
         }

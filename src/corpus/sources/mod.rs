@@ -132,6 +132,8 @@ impl SourceSettings {
 pub enum Reject {
     /// It cannot be read, or lacks a field.
     Malformed,
+    /// Its bytes are no UTF-8.
+    NotUtf8,
     /// It holds an image.
     Image,
     /// Its gaps, or the braces in them, do not close as they open.
@@ -173,6 +175,7 @@ impl Reject {
     pub fn words(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
+            Self::NotUtf8 => "not UTF-8",
             Self::Image => "with an image",
             Self::BrokenCloze => "clozes that do not close",
             Self::TooDeep => "nested too deep",

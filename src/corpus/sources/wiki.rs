@@ -4,7 +4,7 @@
 //! paper had a model make a question of it). Patient information gives one row a section whose
 //! heading is a question already.
 
-use std::{fs, io::Read, path::Path};
+use std::{borrow::Cow, fs, io::Read, path::Path};
 
 use super::{
     MIN_SECTION_WORDS, Reject, Sink, SourceError,
@@ -61,7 +61,11 @@ pub(super) fn read(path: &Path, rule: Rule, sink: &mut Sink<'_>) -> Result<(), S
     });
     if is_named_so || first.as_deref().is_some_and(nesting::is_html) {
         let page = fs::read(path).map_err(io)?;
-        return page_of_html(path, &String::from_utf8_lossy(&page), rule, sink);
+        let Ok(page) = std::str::from_utf8(&page) else {
+            sink.reject(Reject::NotUtf8);
+            return Ok(());
+        };
+        return page_of_html(path, &article(page), rule, sink);
     }
     let mut xml = Xml::open(path, &["title"])?;
     let mut page = Page::default();
@@ -160,6 +164,23 @@ fn section(title: &str, heading: &str, text: &str, rule: Rule, sink: &mut Sink<'
         (Rule::Textbook, _) => format!("{title}: {heading}"),
     };
     sink.row(format!("{title}#{heading}"), &question, text);
+}
+
+/// What MediaWiki writes behind an article's text.
+const BEHIND: [&str; 4] =
+    ["class=\"printfooter\"", "id=\"catlinks\"", "id=\"mw-navigation\"", "id=\"footer\""];
+
+/// Returns heading and text of a page as MediaWiki serves it, without menus; any other page whole.
+fn article(page: &str) -> Cow<'_, str> {
+    let Some(text) = page.find("id=\"mw-content-text\"") else { return page.into() };
+    let begin = page[..text].rfind('<').unwrap_or(text);
+    let end = BEHIND.iter().filter_map(|mark| page[text..].find(mark)).min();
+    let end = end.and_then(|end| page[..text + end].rfind('<')).unwrap_or(page.len());
+    let heading = page[..begin].rfind("<h1").and_then(|start| {
+        let length = page[start..begin].find("</h1>")? + "</h1>".len();
+        Some(&page[start..start + length])
+    });
+    format!("{}{}", heading.unwrap_or_default(), &page[begin..end]).into()
 }
 
 /// Sections of a page: text between the headings that [`html::text`] marks.

@@ -106,7 +106,14 @@ pub fn run(
         let RowDefinition { id, label, size, family, method, mirrors, .. } = row.clone();
         record.rows.push(RowRecord { id, label, size, family, method, mirrors, seeds });
     }
-    record.write(&options.runs.join(Record::FILE))?;
+    let path = options.runs.join(Record::FILE);
+    // Times and memory are those of the machine on which the rows were made.
+    if let Ok(before) = Record::open(&path)
+        && before.rows == record.rows
+    {
+        record.machine = before.machine;
+    }
+    record.write(&path)?;
     Ok(Some(record))
 }
 
@@ -137,6 +144,14 @@ pub(in crate::study) fn forget_other_builds(
         .collect();
     if let Some(folder) = seeds.first().filter(|_| !path.exists()) {
         return Err(StudyError::Foreign { folder: folder.clone() });
+    }
+    // Nobody is to judge its answers as this build's.
+    match std::fs::remove_file(runs.join(Record::FILE)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            let path = runs.join(Record::FILE);
+            return Err(StudyError::File { what: "remove", path, source: error });
+        }
+        _ => {}
     }
     for folder in seeds {
         watch.note(&format!(

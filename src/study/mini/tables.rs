@@ -165,6 +165,7 @@ pub(super) fn trade_off(record: &Record, protocol: &str) -> TextTable {
             "only read",
             "trained",
             "of full",
+            "updates",
             "memory foreseen",
             "of full",
             "largest memory",
@@ -186,6 +187,7 @@ pub(super) fn trade_off(record: &Record, protocol: &str) -> TextTable {
         cells.extend(Stratum::WAYS.map(|way| percent(share(way))));
         cells.push(own.trained.to_string());
         cells.push(of(own.trained as f64, theirs.trained as f64));
+        cells.push(own.updates.to_string());
         cells.push(mib(own.mem_estimate));
         cells.push(of(own.mem_estimate as f64, theirs.mem_estimate as f64));
         cells.push(own.mem_peak.map_or_else(|| format::NONE.into(), mib));

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::{BaseFormat, Recipe, RecipeError, ScheduleKind, Weights};
 
+/// Most rows, micro-batches, tokens and ranks: beyond any use, and far from where products overflow.
+const MOST: usize = 1 << 24;
+
 impl Recipe {
     /// Parses and checks the text of a recipe; `name` is what errors call it.
     ///
@@ -15,6 +18,11 @@ impl Recipe {
             name: name.to_owned(),
             source: Box::new(source),
         })?;
+        let given: Value = toml::from_str(text).expect("it was parsed");
+        let read = serde_json::to_value(&recipe).expect("a recipe has a JSON form");
+        if let Some(key) = unread(&given, &read, "") {
+            return require(&key, false, "is unknown there").map(|()| recipe);
+        }
         recipe.check()?;
         Ok(recipe)
     }
@@ -30,6 +38,12 @@ impl Recipe {
         at_least_1("text.max_length", text.max_length)?;
         at_least_1("batch.micro", batch.micro)?;
         at_least_1("batch.accumulation", batch.accumulation)?;
+        let at_most =
+            |key, value: usize| require(key, value <= MOST, &format!("must be at most {MOST}"));
+        at_most("text.max_length", text.max_length)?;
+        at_most("batch.micro", batch.micro)?;
+        at_most("batch.accumulation", batch.accumulation)?;
+        at_most("lora.rank", lora.as_ref().map_or(1, |lora| lora.rank))?;
         require(
             "data.validation",
             data.validation.count(usize::MAX >> 12).is_some(),
@@ -59,6 +73,11 @@ impl Recipe {
             "must be above 0 and below a million",
         )?;
         require("schedule.max_steps", schedule.max_steps != Some(0), "must be at least 1")?;
+        require(
+            "schedule.warmup",
+            schedule.warmup == 0.0 || !matches!(schedule.shape, ScheduleKind::Constant),
+            "must be 0 where schedule.shape is constant: constant_with_warmup rises",
+        )?;
         self.check_shape()?;
         self.check_run()?;
         self.check_adapter(*weights, lora.as_ref())?;
@@ -141,6 +160,19 @@ impl Recipe {
         }
         found
     }
+}
+
+/// Returns the first key of `given` that is not in what was `read` of it: serde leaves out keys beside
+/// the name of a shape that takes none, and beside `id`.
+fn unread(given: &Value, read: &Value, path: &str) -> Option<String> {
+    let (Value::Object(given), Value::Object(read)) = (given, read) else { return None };
+    given.iter().find_map(|(key, value)| {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match read.get(key) {
+            Some(read) => unread(value, read, &path),
+            None => Some(path),
+        }
+    })
 }
 
 fn require(key: &str, holds: bool, problem: &str) -> Result<(), RecipeError> {

@@ -137,6 +137,10 @@ pub struct Text {
     pub end: End,
     /// Whether the prompt's tokens are learnt too.
     pub train_on_inputs: bool,
+    /// Whether special tokens written in a row (`</s>`) are those tokens, as in transformers; text where
+    /// it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub special_tokens: Option<bool>,
 }
 
 /// Which rows in which order.
