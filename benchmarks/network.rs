@@ -4,7 +4,8 @@
 //! then obeys lines on stdin, so that a script can take turns with other programs in one run:
 //! `prompt T` feeds a prompt of T tokens to an empty sequence; `decode S N` continues S sequences of
 //! 8 tokens by N tokens each. Every answer is one line of JSON with `seconds`, and the first says
-//! how long loading took. Without a model, and with `--test`, it checks the answers on a small
+//! how long loading took. `--tokenizer FILE --texts TEXTS.json` obeys `tokenize`, which makes tokens of
+//! every text of the list. Without a model, and with `--test`, it checks the answers on a small
 //! network and times nothing.
 
 #![expect(clippy::print_stdout, reason = "the lines are the result")]
@@ -13,8 +14,11 @@ use std::{io::BufRead, path::Path, time::Instant};
 
 use medharness::{
     kernels::{matrix::WeightType, set_name},
-    llama::{Checkpoint, Config, Hold, Llama, NetworkError, Piece, Sequence, synth},
+    llama::{
+        Checkpoint, Config, Hold, Llama, NetworkError, Piece, Sequence, synth, tokenizer::Tokenizer,
+    },
     models::WeightFormat,
+    protocol::Bos,
     quant::{Arithmetic, OUTLIER_THRESHOLD},
     stats::Seed,
 };
@@ -28,8 +32,12 @@ fn main() -> Result<(), Failure> {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)
     };
-    let Some(model) = value("--model") else { return check() };
     let threads = value("--threads").map_or(Ok(0), |threads| threads.parse())?;
+    if let (Some(tokenizer), Some(texts)) = (value("--tokenizer"), value("--texts")) {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        return pool.install(|| tokenize(Path::new(tokenizer), Path::new(texts)));
+    }
+    let Some(model) = value("--model") else { return check() };
     let format = value("--dtype").map(|dtype| serde_json::from_value(json!(dtype))).transpose()?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| serve(model, format))
 }
@@ -52,6 +60,24 @@ fn serve(model: &str, format: Option<WeightFormat>) -> Result<(), Failure> {
             _ => return Err(format!("not understood: {line}").into()),
         };
         println!("{answer}");
+    }
+    Ok(())
+}
+
+/// Loads a tokenizer and texts, and obeys stdin.
+fn tokenize(tokenizer: &Path, texts: &Path) -> Result<(), Failure> {
+    let tokenizer = Tokenizer::from_file(tokenizer)?;
+    let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts)?)?;
+    println!("{}", json!({ "loaded": true }));
+    for line in std::io::stdin().lock().lines() {
+        if line?.trim() != "tokenize" {
+            return Err("not understood: this one knows `tokenize` alone".into());
+        }
+        let start = Instant::now();
+        let ids = tokenizer.encode_batch(&texts, Bos::None)?;
+        let seconds = start.elapsed().as_secs_f64();
+        let tokens: usize = ids.iter().map(Vec::len).sum();
+        println!("{}", json!({ "seconds": seconds, "tokens": tokens }));
     }
     Ok(())
 }

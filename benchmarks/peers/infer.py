@@ -1,7 +1,6 @@
 """Prompts of 256 tokens and decoding, ours beside torch and llama.cpp, in turns.
 
-    python benchmarks/peers/infer.py --network BENCH --model DIR [--llama PYTHON] [--gguf Q8 --gguf-bf16 BF16]
-        [--out RECORD.json]
+    python benchmarks/peers/infer.py --network BENCH --model DIR [--llama PYTHON --gguf FILE …] [--out RECORD.json]
 
 BENCH is the program that `cargo bench --bench network --no-run` names. DIR is a checkpoint of `medharness synth`.
 Each program is a process that holds the model and obeys: transformers in bf16 and f32, torch's dynamic int8,
@@ -16,6 +15,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import turns
 
@@ -57,7 +57,7 @@ llama_cpp.llama_backend_init()
 parameters = llama_cpp.llama_model_default_params()
 model = llama_cpp.llama_model_load_from_file(path.encode(), parameters)
 settings = llama_cpp.llama_context_default_params()
-settings.n_ctx = 4096; settings.n_batch = 512; settings.n_ubatch = 512; settings.n_seq_max = many
+settings.n_ctx = 512 * many; settings.n_batch = 512; settings.n_ubatch = 512; settings.n_seq_max = many
 settings.n_threads = 2; settings.n_threads_batch = 2
 context = llama_cpp.llama_init_from_model(model, settings)
 memory = llama_cpp.llama_get_memory(context)
@@ -74,7 +74,7 @@ ids = lambda sequence, count: [(at * 7919 + sequence * 104729) % (vocabulary - 3
 print(json.dumps({"loaded": True}), flush=True)
 for line in sys.stdin:
     words = line.split()
-    llama_cpp.llama_memory_clear(memory, True)
+    llama_cpp.llama_memory_clear(memory, False)
     if words[0] == "prompt":
         tokens = ids(0, int(words[1]))
         begun = time.perf_counter()
@@ -96,15 +96,17 @@ class Program:
 
     def __init__(self, command):
         environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+        self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.DEVNULL, text=True, env=environment)
-        self.answer()
+                                        stderr=self.errors, text=True, env=environment)
+        self.loaded = self.answer()
 
     def answer(self):
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        raise RuntimeError(f"{self.process.args[:2]} ended")
+        self.errors.seek(0)
+        raise RuntimeError(f"{self.process.args[:2]} ended: {self.errors.read()[-2000:]}")
 
     def ask(self, line):
         print(line, file=self.process.stdin, flush=True)
@@ -150,7 +152,7 @@ def main():
             found += [{**row, "ours": ours} for row in turns.rows(what, tokens, "tokens/s", theirs, ours)]
     for program in programs.values():
         program.end()
-    turns.write(arguments.out, f"infer {arguments.model.name}", {"python": sys.version.split()[0]}, found, before)
+    turns.write(arguments.out, f"infer {arguments.model.name}", turns.versions("torch", "transformers"), found, before)
 
 
 if __name__ == "__main__":

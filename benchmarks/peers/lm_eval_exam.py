@@ -6,10 +6,12 @@ ones), which lm-eval's `hf` backend answers in f32 with the BOS policy of the pr
 each run, how many choices agree and every question where they do not, with the margin. Exit code 1
 if a choice differs by more than TIE between its two options.
 
-With --medharness BIN the exams are also timed: our program asks them again, in --ours' format, and lm-eval answers
-in --dtype and --batch; both times include starting and loading.
+With --medharness BIN the exams are timed instead: our program asks each again in --ours' format, lm-eval answers
+it in --dtype and --batch, in turns, each in a process of its own; both times include starting and loading.
 
 Run: python benchmarks/peers/lm_eval_exam.py --model DIR RUN...
+     python benchmarks/peers/lm_eval_exam.py --model DIR --medharness BIN --ours bf16 --dtype bfloat16
+         [--batch N] [--rounds N] [--out RECORD.json] RUN...
 (lm_eval 0.4.13, transformers 5.23.0, torch 2.13.0, CPU)
 """
 
@@ -23,6 +25,8 @@ import sys
 import tempfile
 import time
 import tomllib
+
+import turns
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -68,10 +72,12 @@ def documents(run):
 
 
 def ask(model, protocol, decoding, docs, dtype, batch):
-    from lm_eval import simple_evaluate
+    from lm_eval import evaluator, simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
+    # It lists every installed package with `pip`, which is no part of answering.
+    evaluator.add_env_info = lambda storage: None
     bos = protocol["bos"]
     lm = HFLM(pretrained=str(model), device="cpu", dtype=dtype, batch_size=batch,
               add_bos_token=bos == "model")
@@ -98,25 +104,39 @@ def first_best(scores):
     return max(range(len(scores)), key=lambda i: (scores[i], -i))
 
 
+def timed(command):
+    begun = time.perf_counter()
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
 def again(arguments, run):
     """Seconds in which our program asks the run's exam again."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [arguments.medharness, "eval", "--no-progress", "--model", arguments.model, "--exam", run / "exam.jsonl",
-                   "--protocol", run / "protocol.toml", "--dtype", arguments.ours, "--out", f"{folder}/run"]
-        begun = time.perf_counter()
-        subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-        return time.perf_counter() - begun
+        return timed([arguments.medharness, "eval", "--no-progress", "--model", arguments.model, "--exam", run / "exam.jsonl",
+                      "--protocol", run / "protocol.toml", "--dtype", arguments.ours, "--out", f"{folder}/run"])
+
+
+def race(arguments):
+    """Both programs in turns over each run's exam."""
+    before, found = turns.load(), []
+    for run in arguments.runs:
+        _, _, docs, left_out = documents(run)
+        assert not left_out, f"{run}: {len(left_out)} questions were not scored: the work would not be the same"
+        peer = [sys.executable, "-W", "ignore", __file__, "--only-ask", "--model", arguments.model, "--dtype", arguments.dtype,
+                "--batch", arguments.batch, run]
+        ours, theirs = f"medharness {arguments.ours}", f"lm-eval {arguments.dtype}, batch {arguments.batch}"
+        seconds = turns.turns({ours: lambda: again(arguments, run), theirs: lambda: timed(peer)}, arguments.rounds)
+        found += turns.rows(f"{run.name}: {len(docs)} questions", len(docs), "questions/s", seconds, ours)
+    versions = turns.versions("lm_eval", "transformers", "torch")
+    turns.write(arguments.out, f"exam {arguments.model.name}", versions, found, before)
 
 
 def compare(run, arguments):
     protocol, decoding, docs, left_out = documents(run)
-    begun = time.perf_counter()
     theirs = ask(arguments.model, protocol, decoding, docs, arguments.dtype, arguments.batch)
-    seconds = time.perf_counter() - begun
-    if arguments.medharness:
-        ours = again(arguments, run)
-        print(f"{run}: {len(docs)} questions, ours {arguments.ours} {ours:.1f} s, lm-eval {arguments.dtype} {seconds:.1f} s, "
-              f"{seconds / ours:.2f} times as long")
+    if arguments.only_ask:
+        return True
     same, ties, wrong, largest = 0, [], [], 0.0
     for doc, scores in zip(docs, theirs):
         ours = doc["ours"]
@@ -143,7 +163,13 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--medharness")
     parser.add_argument("--ours", default="f32", help="our number format for the timing")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out")
+    parser.add_argument("--only-ask", action="store_true", help="what is timed: lm-eval alone, nothing compared")
     arguments = parser.parse_args()
+    if arguments.medharness:
+        race(arguments)
+        return 0
     return 0 if all([compare(run, arguments) for run in arguments.runs]) else 1
 
 

@@ -28,6 +28,7 @@ ROWS = [
     ("full", False, ["f32"], "f32", False),
     ("full", False, ["f32"], "f32", True),
     ("LoRA f32", True, ["f32"], "f32", False),
+    ("LoRA f32", True, ["f32"], "f32", True),
     ("LoRA bf16", True, ["bf16", "bf16-rounded"], "bf16", False),
     ("LoRA bf16", True, ["bf16", "bf16-rounded"], "bf16", True),
     ("LoRA + 8-bit", True, ["int8", "int8-rounded"], "int8", False),
@@ -138,6 +139,49 @@ def peers(arguments, model, ids, row):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def measure(arguments, model, data, ids, row):
+    """One record a program: a process each a round, the first update of a process left out."""
+    programs = {f"medharness {base}": base for base in row[2]}
+    if not arguments.no_peer:
+        programs["PEFT + transformers"] = None
+    rounds = {name: [] for name in programs}
+    for _ in range(arguments.repeats):
+        for name, base in programs.items():
+            if base is None:
+                rounds[name].append(peers(arguments, model, ids, row))
+            else:
+                with tempfile.TemporaryDirectory() as place:
+                    rounds[name].append(ours(arguments, model, data, row, base, place))
+            time.sleep(1)
+    peer = rounds.get("PEFT + transformers")
+    found = []
+    for name, processes in rounds.items():
+        times = [step for steps, _ in processes for step in steps]
+        record = {"what": f"{row[0]}, recomputation {'yes' if row[4] else 'no'}", "program": name, "unit": "tokens/s",
+                  "median": TOKENS / statistics.median(times), "least": TOKENS / max(times), "most": TOKENS / min(times),
+                  "rounds": len(processes), "updates": len(times), "peak_mib": max(peak for _, peak in processes),
+                  "lora": row[1], "int8": "8-bit" in row[0], "weights": row[3], "recompute": row[4]}
+        if peer and programs[name] is not None:
+            halves = [(statistics.median(theirs[0]) / statistics.median(mine[0])) for mine, theirs in zip(processes, peer)]
+            record["this_over_peer"] = statistics.median(halves)
+            record["memory_over_peer"] = record["peak_mib"] / max(peak for _, peak in peer)
+        found.append(record)
+        print(f"{record['what']}: {name}: {TOKENS / record['median']:.2f} s/step, {record['peak_mib']} MiB", flush=True)
+    return found
+
+
+def layout(found):
+    """The records as MedAlpaca's README has its memory: what is 8-bit, LoRA, 16-bit and recomputed, memory and time."""
+    lines = ["| 8bit | LoRA | weights | gradient ckpt | program | memory GB | of PEFT | s/step | tokens/s | of PEFT |",
+             "|---|---|---|---|---|---|---|---|---|---|"]
+    share = lambda row, key: f"{row[key]:.2f}" if key in row else ""
+    for row in found:
+        lines.append(f"| {row['int8']} | {row['lora']} | {row['weights']} | {row['recompute']} | {row['program']} "
+                     f"| {row['peak_mib'] / 953.674:.2f} | {share(row, 'memory_over_peer')} | {TOKENS / row['median']:.2f} "
+                     f"| {row['median']:.0f} | {share(row, 'this_over_peer')} |")
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--medharness", required=True)
@@ -145,6 +189,7 @@ def main():
     parser.add_argument("--tokenizer", required=True, help="a tokenizer of 32,000 tokens")
     parser.add_argument("--model", help="a checkpoint of `medharness synth`, in place of a new one")
     parser.add_argument("--rows", default="full,LoRA f32,LoRA bf16,LoRA + 8-bit", help="names of rows")
+    parser.add_argument("--name", help="of the record; the shape's where it is not said")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--repeats", type=int, default=5)
@@ -161,32 +206,12 @@ def main():
         text = "The liver makes bile, and the kidney makes urine. " * 60
         data.write_text(json.dumps([{"instruction": "Repeat.", "input": "", "output": text}] * (arguments.steps + 1)))
         ids.write_text(json.dumps(list(range(3, 3 + TOKENS))))
-        print("| model | recomputation | program | s/step | tokens/s | peak MiB |\n|---|---|---|---|---|---|")
         for row in ROWS:
-            if row[0] not in arguments.rows.split(","):
-                continue
-            measured = {f"medharness {base}": ([], []) for base in row[2]}
-            if not arguments.no_peer:
-                measured["PEFT + transformers"] = ([], [])
-            for _ in range(arguments.repeats):
-                for base in row[2]:
-                    with tempfile.TemporaryDirectory() as place:
-                        times, peak = ours(arguments, model, data, row, base, place)
-                    measured[f"medharness {base}"][0].extend(times)
-                    measured[f"medharness {base}"][1].append(peak)
-                if not arguments.no_peer:
-                    times, peak = peers(arguments, model, ids, row)
-                    measured["PEFT + transformers"][0].extend(times)
-                    measured["PEFT + transformers"][1].append(peak)
-                time.sleep(1)
-            for program, (times, peaks) in measured.items():
-                step = statistics.median(times)
-                recompute = "yes" if row[4] else "no"
-                print(f"| {row[0]} | {recompute} | {program} | {step:.2f} | {TOKENS / step:.0f} | {max(peaks)} |", flush=True)
-                found.append({"what": f"{row[0]}, recomputation {recompute}", "program": program, "unit": "tokens/s",
-                              "median": TOKENS / step, "least": TOKENS / max(times), "most": TOKENS / min(times),
-                              "rounds": len(times), "peak_mib": max(peaks)})
-    turns.write(arguments.out, f"train {arguments.shape}", {"python": sys.version.split()[0]}, found, before)
+            if row[0] in arguments.rows.split(","):
+                found += measure(arguments, model, data, ids, row)
+    turns.write(arguments.out, f"train {arguments.name or arguments.shape}", turns.versions("torch", "transformers", "peft", "bitsandbytes"),
+                found, before)
+    print(layout(found))
 
 
 if __name__ == "__main__":

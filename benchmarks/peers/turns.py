@@ -5,6 +5,7 @@ them once a round, so that what the machine does beside hits each alike; rates a
 """
 
 import datetime
+import importlib.metadata
 import json
 import pathlib
 import platform
@@ -23,7 +24,7 @@ def turns(contestants, rounds):
     return seconds
 
 
-def rows(what, amount, unit, seconds, ours, best_of=None):
+def rows(what, amount, unit, seconds, ours):
     """One row a contestant: rate of the median, its range, and how many times ours is faster, by round."""
     found = []
     for name, times in seconds.items():
@@ -62,6 +63,11 @@ def revision():
     return done.stdout.strip() or None
 
 
+def versions(*packages):
+    """The peers' versions, and Python's."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+
+
 def write(path, name, versions, found, before):
     """Writes the record and prints its table."""
     record = {"name": name, "date": datetime.date.today().isoformat(), "machine": machine(), "revision": revision(),
@@ -73,5 +79,6 @@ def write(path, name, versions, found, before):
     print("| what | program | median | least | most | unit | rounds | ours over this |\n|---|---|---|---|---|---|---|---|")
     for row in found:
         over = f"{row['ours_over_this']:.2f}" if "ours_over_this" in row else ""
-        print(f"| {row['what']} | {row['program']} | {row['median']:.4g} | {row['least']:.4g} | {row['most']:.4g} | {row['unit']} "
+        program = row["program"] + (f" (beside {row['ours']})" if row.get("ours") not in (None, row["program"]) else "")
+        print(f"| {row['what']} | {program} | {row['median']:.4g} | {row['least']:.4g} | {row['most']:.4g} | {row['unit']} "
               f"| {row['rounds']} | {over} |")
