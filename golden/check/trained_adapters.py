@@ -35,7 +35,11 @@ MODES = {
     "lora": [('base = "int8"', 'base = "f32"')],
     "lora-no-checkpointing": [('base = "int8"', 'base = "f32"'), ("recompute = true", "recompute = false")],
     "lora-bf16": [('base = "int8"', 'base = "bf16"')],
+    "lora-f16": [('base = "int8"', 'base = "f16"')],
     "lora-int8": [],
+    "lora-int8-no-checkpointing": [("recompute = true", "recompute = false")],
+    "lora-int8-dequantized": [('base = "int8"', 'base = "int8-dequantized"')],
+    "lora-grouped-padded": [("group_by_length = false", "group_by_length = true"), ('padding = "none"', 'padding = "left-2023"')],
     "lora-adamw8bit": [('base = "int8"', 'base = "f32"'), ('kind = "adamw"', 'kind = "adamw-8bit"')],
 }
 

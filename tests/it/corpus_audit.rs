@@ -397,3 +397,28 @@ fn reports_are_whole_and_a_hostile_name_stays_text() {
     let text = render(&path, "text");
     assert!(text.contains("empty answer") && text.contains("recall on synthetic texts"));
 }
+
+/// Of five answers of 1, 1, 1, 2 and 4 words the bars are 20, 7 and 7 signs long, rounded up.
+#[test]
+fn markdown_draws_how_long_rows_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    let row = |words: usize| {
+        format!("{{\"input\": \"Why?\", \"output\": \"{}\"}}\n", vec!["so"; words].join(" "))
+    };
+    fs::write(&path, [1, 1, 1, 2, 4].map(row).concat()).unwrap();
+    let markdown = render(&path, "markdown");
+    let bar = |signs: usize| "█".repeat(signs);
+    for (length, question, answer) in [
+        ("1", format!("{} 5", bar(20)), format!("{} 3", bar(20))),
+        ("2+", "0".to_owned(), format!("{} 1", bar(7))),
+        ("4+", "0".to_owned(), format!("{} 1", bar(7))),
+    ] {
+        let cells = [length, &question, &answer].map(str::to_owned);
+        let is_row = |line: &str| {
+            let found: Vec<String> = line.split('|').map(|cell| cell.trim().to_owned()).collect();
+            found.get(1..4) == Some(&cells[..])
+        };
+        assert!(markdown.lines().any(is_row), "{length}:\n{markdown}");
+    }
+}

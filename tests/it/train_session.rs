@@ -177,6 +177,32 @@ fn an_interrupted_training_ends_with_the_bits_of_one_that_was_not() {
     }
 }
 
+/// The control of the test above: with the optimizer's states of another training, and a list of
+/// digests that fits them, the end is another.
+#[test]
+fn a_training_that_goes_on_with_other_states_ends_elsewhere() {
+    let mut recipe = recipe(true);
+    recipe.run.keep_best = false;
+    let folders = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let [whole, parts, other] = folders.each_ref().map(|folder| folder.path());
+    train(whole, &recipe, 99).expect("trains");
+    train(parts, &recipe, 4).expect("is interrupted");
+    let mut of_other = recipe.clone();
+    of_other.data.seed += 1;
+    train(other, &of_other, 4).expect("is interrupted");
+    let path = |folder: &Path, name: &str| folder.join("checkpoint-4").join(name);
+    let states = "optimizer.safetensors";
+    let digest = |folder| identify_file(&path(folder, states)).expect("states").sha256;
+    let (before, after) = (digest(parts), digest(other));
+    assert_ne!(before, after);
+    fs::copy(path(other, states), path(parts, states)).expect("copied");
+    let sums = path(parts, "SHA256SUMS");
+    let list = fs::read_to_string(&sums).expect("digests").replace(&before, &after);
+    fs::write(&sums, list).expect("written");
+    assert_eq!(train(parts, &recipe, 99).expect("goes on").ending, Ending::Complete);
+    assert!(result(parts) != result(whole));
+}
+
 /// Interrupted after every third update, on 1 and 2 threads in turn.
 pub(crate) fn check_interrupted(what: &str, recipe: &Recipe) -> Outcome {
     let (whole, parts) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));

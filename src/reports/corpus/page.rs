@@ -1,13 +1,16 @@
 //! The audit as text and as Markdown.
 
-use super::{SPREAD, found, near, places, recall_of, spread, tokens, word};
+use super::{SPREAD, bin_name, found, near, places, recall_of, spread, tokens, word};
 use crate::{
-    corpus::audit::{Audit, Check, Judged},
+    corpus::audit::{Audit, Check, Distribution, Judged, SourceAudit},
     reports::{
         TextTable, escape,
         format::{count, interval, percent},
     },
 };
+
+/// Signs of the longest bar.
+const BAR: usize = 20;
 
 /// Places named in the list below the table.
 const MOST_UNREADABLE: usize = 20;
@@ -20,6 +23,24 @@ pub fn text(audit: Option<&Audit>, judged: Option<&Judged>) -> String {
 /// Returns the audit, the verdicts of people, or both, as Markdown.
 pub fn markdown(audit: Option<&Audit>, judged: Option<&Judged>) -> String {
     Writer { page: String::new(), is_markdown: true }.write(audit, judged)
+}
+
+/// What of a source's rows was measured.
+fn kinds(source: &SourceAudit) -> impl Iterator<Item = (&'static str, &Distribution)> {
+    let kinds = [
+        ("question, words", source.question_words.as_ref()),
+        ("answer, words", source.answer_words.as_ref()),
+        ("sequence, tokens", source.tokens.as_ref()),
+        ("learnt, tokens", source.learnt_tokens.as_ref()),
+    ];
+    kinds.into_iter().filter_map(|(kind, lengths)| Some((kind, lengths?)))
+}
+
+/// A bin's rows as a bar, [`BAR`] signs for the fullest bin, and as their number.
+fn bar(histogram: &[usize], bin: usize) -> String {
+    let rows = histogram.get(bin).copied().unwrap_or(0);
+    let most = histogram.iter().copied().max().unwrap_or(0).max(1);
+    format!("{} {rows}", "█".repeat((rows * BAR).div_ceil(most))).trim_start().to_owned()
 }
 
 struct Writer {
@@ -114,16 +135,27 @@ impl Writer {
         self.heading(2, "Lengths");
         let mut table = TextTable::new(&["source", "of"], &SPREAD);
         for source in &audit.sources {
-            let kinds = [
-                ("question, words", source.question_words.as_ref()),
-                ("answer, words", source.answer_words.as_ref()),
-                ("sequence, tokens", source.tokens.as_ref()),
-                ("learnt, tokens", source.learnt_tokens.as_ref()),
-            ];
-            for (kind, lengths) in kinds.into_iter().filter(|(_, lengths)| lengths.is_some()) {
+            for (kind, lengths) in kinds(source) {
                 let head = [source.source.clone(), kind.to_owned()];
-                table.row(head.into_iter().chain(spread(lengths)));
+                table.row(head.into_iter().chain(spread(Some(lengths))));
             }
+        }
+        self.table(&table);
+        if self.is_markdown {
+            audit.sources.iter().for_each(|source| self.bars(source));
+        }
+    }
+
+    /// Draws the lengths of a source: a bar a bin, beside the number of its rows.
+    fn bars(&mut self, source: &SourceAudit) {
+        let kinds: Vec<_> = kinds(source).collect();
+        let names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+        let bins = kinds.iter().map(|(_, lengths)| lengths.histogram.len()).max().unwrap_or(0);
+        self.heading(3, &format!("Rows by length: {}", source.source));
+        let mut table = TextTable::new(&[&["length"], &*names].concat(), &[]);
+        for bin in 0..bins {
+            let cells = kinds.iter().map(|(_, lengths)| bar(&lengths.histogram, bin));
+            table.row(std::iter::once(bin_name(bin)).chain(cells));
         }
         self.table(&table);
     }
