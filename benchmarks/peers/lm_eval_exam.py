@@ -29,6 +29,7 @@ import tomllib
 import turns
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("RAYON_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # Two options nearer than this are a tie: f32 sums in another order.

@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import time
@@ -105,7 +106,8 @@ def main():
     small = json.loads(arguments.rows.read_text())
     rows = [{**row, "output": f"{row['output']} ({at})"} for at in range(-(-ROWS // len(small))) for row in small][:ROWS]
     # Every question of a run is synced, which is not what is measured here: in memory where the system has that.
-    place = "/dev/shm" if pathlib.Path("/dev/shm").is_dir() else None
+    memory = pathlib.Path("/dev/shm")
+    place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2 << 30 else None
     with tempfile.TemporaryDirectory(dir=place) as folder:
         folder = pathlib.Path(folder)
         texts = [row["instruction"] + row["input"] + row["output"] for row in rows]

@@ -64,8 +64,13 @@ def revision():
 
 
 def versions(*packages):
-    """The peers' versions, and Python's."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    """Python's version and the packages'; None of one that is not there."""
+    def version(name):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def write(path, name, versions, found, before):

@@ -99,7 +99,7 @@ plain = pyarrow.schema([(name, pyarrow.binary() if name in text else pyarrow.int
                         for name in table.column_names])
 pyarrow.parquet.write_table(table.cast(plain), OUT / "rows-bytes.parquet", compression="snappy",
                             store_schema=False)
-# 24 MB of text in a file of a few thousand bytes: what is read takes more than the file.
+# 24 MB of text in a file of a thousand bytes: what is read takes more than the file.
 long = "The liver makes bile, and the kidney makes urine. " * 160
 repeated = pyarrow.table({"instruction": ["Say it again."] * 3000, "input": [""] * 3000, "output": [long] * 3000})
 pyarrow.parquet.write_table(repeated, OUT / "rows-repeated.parquet", compression="zstd")

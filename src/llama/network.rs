@@ -17,7 +17,7 @@ use super::{
     weights::{EMBEDDING, HEAD, Hold, NORM, WeightSource},
 };
 use crate::{
-    lora::{BaseRows, Draw},
+    lora::{BaseRows, Draw, sum},
     stats::Seed,
 };
 
@@ -465,10 +465,10 @@ impl Block {
         let q = ops::rotate(&q.forward(&normed, rows)?, turns)?;
         let k = ops::rotate(&k.forward(&normed, rows)?, turns)?;
         let v = v.forward(&normed, rows)?;
-        let x = ops::residual(x, &self.out.forward(&attend(layer, &q, &k, &v)?, rows)?)?;
+        let x = sum(x, &self.out.forward(&attend(layer, &q, &k, &v)?, rows)?)?;
         let normed = ops::rms_norm(&x, &self.post_norm, eps)?;
         let (gate, up) = (self.gate.forward(&normed, rows)?, self.up.forward(&normed, rows)?);
         let inner = ops::swiglu(&gate, &up)?;
-        Ok(ops::residual(&x, &self.down.forward(&inner, rows)?)?)
+        Ok(sum(&x, &self.down.forward(&inner, rows)?)?)
     }
 }

@@ -16,7 +16,7 @@ use super::{
     merge::row_norms,
     packed,
     product::{LowRankOp, LowRankProduct, Pair},
-    unpacked,
+    sum, unpacked,
 };
 
 /// The weights that a branch stands beside.
@@ -159,7 +159,7 @@ impl Branch {
             None => plain.clone(),
         };
         let Some(factors) = self.factors(base)? else {
-            return y + self.delta(x, mask)?;
+            return sum(&y, &self.delta(x, mask)?);
         };
         // What is rescaled has been dropped from and has no bias; the base's own part is whole.
         let (x, rescaled) = match mask {

@@ -16,6 +16,7 @@ mod layer;
 mod merge;
 mod norms;
 mod product;
+mod sum;
 mod targets;
 
 pub use branch::{Attach, BaseLayer, BaseRows, Branch};
@@ -27,6 +28,7 @@ pub use initial::{Target, initialize};
 pub use layer::{Gradients, LowRank};
 pub use merge::Merger;
 pub use product::{LowRankGradients, LowRankProduct};
+pub use sum::sum;
 
 use std::path::PathBuf;
 

@@ -50,7 +50,8 @@ pub struct Progress {
     pub step: u64,
     /// Updates made; the rest was left out.
     pub made: u64,
-    /// Lowest validation loss and the step it was found at.
+    /// Lowest validation loss and the step it was found at; of an adapter, from the first update on that
+    /// could change it.
     pub best: Option<Best>,
     /// Validations since then.
     pub without_best: usize,

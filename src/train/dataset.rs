@@ -213,7 +213,8 @@ impl Counts {
         counts
     }
 
-    /// Returns in words what the limit took from the rows; `None` if nothing.
+    /// Returns in words what the limit took from the rows, and of how many nothing is learnt; `None` if
+    /// neither.
     pub fn cut(&self) -> Option<String> {
         let Self { fully_masked, answer_cut, prompt_cut, end_cut, .. } = *self;
         if fully_masked + answer_cut + prompt_cut + end_cut == 0 {

@@ -139,7 +139,13 @@ impl Journal {
     pub(super) fn sync(&mut self) -> Result<(u64, String), TrainError> {
         self.file.sync_all().map_err(|source| self.failed("sync", source))?;
         let text = fs::read(&self.path).map_err(|source| self.failed("read", source))?;
-        Ok((self.bytes, sha256_hex(&text)))
+        // Something else may have written behind what is ours.
+        let own = usize::try_from(self.bytes).ok().and_then(|bytes| text.get(..bytes));
+        let own = own.ok_or_else(|| TrainError::Damaged {
+            path: self.path.clone(),
+            problem: "became shorter while the training went on".into(),
+        })?;
+        Ok((self.bytes, sha256_hex(own)))
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> TrainError {

@@ -110,6 +110,10 @@ impl Lineage {
                 for key in ["name", "about", "compare", "sources"] {
                     recipe.remove(key);
                 }
+                // Text where it is not said, as in trainings that were begun before it could be.
+                if let Some(text) = recipe.get_mut("text").and_then(Value::as_object_mut) {
+                    text.entry("special_tokens").or_insert_with(|| false.into());
+                }
                 for (table, key) in [("weights", "recompute"), ("run", "on_bad_step")] {
                     recipe.get_mut(table).and_then(Value::as_object_mut).map(|t| t.remove(key));
                 }

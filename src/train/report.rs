@@ -62,7 +62,7 @@ pub fn report(lineage: &Lineage, outcome: &Outcome, cost: Cost) -> Result<String
     line("memory foreseen", mib(cost.mem_estimate));
     line("largest memory", cost.mem_peak.map_or_else(|| "-".into(), mib));
     line("rows", format!("{rows} of `{}`, sha256 {}", data.name, data.sha256));
-    line("rows cut", cost.counts.cut().unwrap_or_else(|| "none".into()));
+    line("rows cut or not learnt", cost.counts.cut().unwrap_or_else(|| "none".into()));
     for file in base {
         line("base", format!("`{}`, sha256 {}", file.name, file.sha256));
     }

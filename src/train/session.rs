@@ -30,8 +30,8 @@ use crate::{
 pub trait Watch {
     /// An update of `total` was made.
     fn updated(&mut self, update: &Update, total: u64);
-    /// The rows held out were asked; `is_best` says whether the loss is the lowest yet. It may be no
-    /// number where the recipe leaves bad updates out.
+    /// The rows held out were asked; `is_best` says whether these weights are the best yet. The loss may
+    /// be no number where the recipe leaves bad updates out.
     fn validated(&mut self, step: u64, loss: f64, is_best: bool);
     /// An update was left out.
     fn skipped(&mut self, step: u64, defect: Defect, rows: &[usize]);
@@ -271,10 +271,11 @@ impl<'a> Session<'a> {
                     self.log(Event::Skipped { step, defect, rows })?;
                 }
                 Err(error) => {
-                    // What was finished before can be gone on with; should that fail, the reason to
-                    // report is the first one.
+                    // What was finished before can be gone on with. Its weights may be what broke this
+                    // update, so nothing older goes for it; should that fail, the reason to report is
+                    // the first one.
                     if matches!(error, TrainError::BadStep { .. }) && saved != self.progress.step {
-                        let _ = self.save(&trainer, wall_s());
+                        let _ = self.save_keeping(&trainer, wall_s(), usize::MAX);
                     }
                     return Err(error);
                 }
@@ -327,11 +328,20 @@ impl<'a> Session<'a> {
 
     /// Writes a checkpoint.
     fn save(&mut self, trainer: &Trainer<'_>, wall_s: f64) -> Result<(), TrainError> {
+        self.save_keeping(trainer, wall_s, self.recipe.run.keep)
+    }
+
+    /// Writes a checkpoint beside at most `keep` older ones and the best.
+    fn save_keeping(
+        &mut self,
+        trainer: &Trainer<'_>,
+        wall_s: f64,
+        keep: usize,
+    ) -> Result<(), TrainError> {
         self.progress.wall_s = wall_s;
         self.progress.mem_peak = self.progress.mem_peak.max(peak_memory());
         let (bytes, sha256) = self.journal.sync()?;
         (self.progress.log_bytes, self.progress.log_sha256) = (bytes, Some(sha256));
-        let keep = self.recipe.run.keep;
         self.checkpoints.save(self.network, &trainer.optimizer, &self.progress, keep)
     }
 

@@ -9,6 +9,7 @@ use medharness::{
         Batch, Hold, Llama, Rope,
         ops::{self, Heads, Masked, Pad},
     },
+    lora::sum,
 };
 
 use crate::llama_support::{Hashed, config, largest_difference, splitmix64};
@@ -112,10 +113,12 @@ fn swiglu_has_the_gradients_of_its_formula() {
 #[test]
 fn the_residual_sum_has_the_gradients_of_a_sum() {
     let inputs = [var(5, &[3, 7]), var(6, &[3, 7])];
-    check_gradients(&inputs, |x| ops::residual(&x[0], &x[1]));
-    check_against(&inputs, |x| ops::residual(&x[0], &x[1]), |x| &x[0] + &x[1]);
+    check_gradients(&inputs, |x| sum(&x[0], &x[1]));
+    check_against(&inputs, |x| sum(&x[0], &x[1]), |x| &x[0] + &x[1]);
+    let large = [var(9, &[300, 300]), var(10, &[300, 300])];
+    check_against(&large, |x| sum(&x[0], &x[1]), |x| &x[0] + &x[1]);
     let (wide, narrow) = (var(7, &[3, 7]), var(8, &[3, 6]));
-    assert!(ops::residual(&wide, &narrow).is_err());
+    assert!(sum(&wide, &narrow).is_err());
 }
 
 #[test]

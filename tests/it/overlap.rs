@@ -136,6 +136,23 @@ fn a_short_question_is_copied_by_a_field_of_its_own_or_with_all_its_options() {
     let told = "Please tell me, doctor, which vitamin prevents scurvy? I sail tomorrow.";
     assert_eq!(short(&row(told, "Ascorbic acid")), OverlapLevel::Copied);
     assert_eq!(short(&row(told, "Ask the cook")), C);
+    let stem = "Which drug best treats acute gout?";
+    let shared = "What is the diagnosis?";
+    let questions = vec![
+        question("a", stem, &["Colchicine", "Penicillin"]),
+        question("b", shared, &["Gout", "Sprain"]),
+        question("c", shared, &["Flu", "Cold"]),
+    ];
+    let questions = Exam::new("short", questions);
+    let level = |text: &str, answer: &str| {
+        let found = search(&questions, &[row(text, answer)]);
+        found.items.iter().map(|item| item.level).max().unwrap()
+    };
+    let told = format!("Please tell me, doctor, {stem} I sail tomorrow.");
+    assert_eq!(level(&told, "Colchicine"), OverlapLevel::Copied);
+    assert_ne!(level(&told, "Rest"), OverlapLevel::Copied);
+    // Any case may end so.
+    assert_eq!(level(&format!("His toe is red. {shared}"), "Gout"), C);
     // Five words in a row, as any text about scurvy may have them.
     assert_eq!(short(&row("He asked which vitamin prevents scurvy and left", "")), C);
     let brief = |row: &Row| levels(row)[2];

@@ -160,7 +160,10 @@ fn say_what_is_not_trained_on(recipe: &Recipe, prepared: &Prepared) {
     let counts = Counts::of(&prepared.dataset.train);
     if let Some(cut) = counts.cut() {
         let limit = recipe.text.max_length;
-        note(format_args!("note: of {} rows, cut at {limit} tokens: {cut}", counts.rows));
+        note(format_args!(
+            "note: of {} rows, with a limit of {limit} tokens, were cut {cut}",
+            counts.rows
+        ));
     }
     if prepared.lineage.overlap.is_empty() {
         note("note: no --exam is named, so that no exam's questions are looked for in the rows");
@@ -172,7 +175,7 @@ fn failed(error: TrainError, out: &Path) -> CommandError {
     let hint = match &error {
         TrainError::BadStep { .. } => {
             "set run.on_bad_step = \"skip\" in the recipe, and the same command leaves such updates out and \
-             goes on from the one before; or look at the rows and begin anew in another --out with a \
+             goes on from the newest checkpoint; or look at the rows and begin anew in another --out with a \
              lower optimizer.rate or a longer text.max_length"
         }
         TrainError::AllLeftOut { .. } => {

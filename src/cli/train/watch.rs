@@ -74,7 +74,7 @@ impl Watch for Bar {
     }
 
     fn validated(&mut self, step: u64, loss: f64, is_best: bool) {
-        let best = if is_best { ", the lowest yet" } else { "" };
+        let best = if is_best { ", the best yet" } else { "" };
         self.bar.suspend(|| note(format_args!("update {step}: validation loss {loss:.4}{best}")));
     }
 

@@ -20,7 +20,7 @@
 //!
 //! | evidence | what counts | source |
 //! |---|---|---|
-//! | copy | the whole stem, if no other question has it and it has 8 words or a field to itself (below 4 words with the right answer in the row); any other stem together with every option | |
+//! | copy | the whole stem, if no other question has it and it has 8 words, or 4 with the right answer in the row, or a field to itself (below 4 words with the right answer in the row); any other stem together with every option | |
 //! | 13-gram | 13 words in a row of stem or option; any hit counts | GPT-3; lm-evaluation-harness |
 //! | 8-gram | 8 words in a row; the share of a question's 8-grams found in any row | PaLM |
 //! | longest run | most words in a row that one row shares with the question, from 5 on | arXiv 2411.03923 |

@@ -135,8 +135,11 @@ impl OverlapSearch {
             }
         }
         for &item in &index.short {
-            let stem = &index.words[index.items[item].stem.clone()];
-            let is_told = || stem.len() >= TELLING && index.has_answer(item, &words.all);
+            let question = &index.items[item];
+            let stem = &index.words[question.stem.clone()];
+            let is_told = || {
+                question.has_own_stem && stem.len() >= TELLING && index.has_answer(item, &words.all)
+            };
             if contains(&words.all, stem) && (index.has_every_option(item, &words.all) || is_told())
             {
                 touched.entry(item).or_default().is_copy = true;
@@ -144,8 +147,9 @@ impl OverlapSearch {
         }
         for (&item, touch) in touched.iter_mut().filter(|(_, touch)| touch.has_stem) {
             let question = &index.items[item];
-            touch.is_copy |= (question.has_own_stem && question.stem.len() >= SHORT)
-                || index.has_every_option(item, &words.all);
+            let is_told = question.stem.len() >= SHORT || index.has_answer(item, &words.all);
+            touch.is_copy |=
+                (question.has_own_stem && is_told) || index.has_every_option(item, &words.all);
         }
     }
 

@@ -9,7 +9,6 @@
 mod attention;
 mod linear;
 mod padding;
-mod residual;
 mod rms_norm;
 mod rope;
 mod swiglu;
@@ -19,7 +18,6 @@ pub(super) use attention::Attention;
 pub use attention::{Heads, QUERY_ROWS, attention};
 pub use linear::frozen_linear;
 pub use padding::{Masked, Pad};
-pub use residual::residual;
 pub use rms_norm::rms_norm;
 pub(super) use rms_norm::{norm_gradients, normed};
 pub use rope::rotate;

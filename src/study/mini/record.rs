@@ -314,6 +314,19 @@ impl Record {
         }
     }
 
+    /// Takes over the machine of the record at `path` if everything here stands there, too: times and
+    /// memory are of the machine on which the rows were made.
+    pub(in crate::study) fn keep_machine(&mut self, path: &Path) {
+        let Ok(before) = Self::open(path) else { return };
+        let is_there = |row: &RowRecord| {
+            let old = before.rows.iter().find(|old| old.id == row.id);
+            old.is_some_and(|old| row.seeds.iter().all(|seed| old.seeds.contains(seed)))
+        };
+        if self.rows.iter().all(is_there) {
+            self.machine = before.machine;
+        }
+    }
+
     /// Name of the file in the folder of a study's runs.
     pub const FILE: &str = "record.json";
 

@@ -107,12 +107,7 @@ pub fn run(
         record.rows.push(RowRecord { id, label, size, family, method, mirrors, seeds });
     }
     let path = options.runs.join(Record::FILE);
-    // Times and memory are those of the machine on which the rows were made.
-    if let Ok(before) = Record::open(&path)
-        && before.rows == record.rows
-    {
-        record.machine = before.machine;
-    }
+    record.keep_machine(&path);
     record.write(&path)?;
     Ok(Some(record))
 }
@@ -142,14 +137,15 @@ pub(in crate::study) fn forget_other_builds(
             path.is_dir() && matches!(seed, Some(Ok(_)))
         })
         .collect();
-    if let Some(folder) = seeds.first().filter(|_| !path.exists()) {
-        return Err(StudyError::Foreign { folder: folder.clone() });
+    let record = runs.join(Record::FILE);
+    let foreign = seeds.first().cloned().or_else(|| record.exists().then(|| record.clone()));
+    if let Some(folder) = foreign.filter(|_| !path.exists()) {
+        return Err(StudyError::Foreign { folder });
     }
     // Nobody is to judge its answers as this build's.
-    match std::fs::remove_file(runs.join(Record::FILE)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            let path = runs.join(Record::FILE);
-            return Err(StudyError::File { what: "remove", path, source: error });
+    match std::fs::remove_file(&record) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(StudyError::File { what: "remove", path: record, source });
         }
         _ => {}
     }

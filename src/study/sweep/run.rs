@@ -139,7 +139,9 @@ impl Sweep {
             let label = id.clone();
             record.rows.push(RowRecord { id, label, size, family, method, mirrors: None, seeds });
         }
-        record.write(&runs.join(Record::FILE))?;
+        let path = runs.join(Record::FILE);
+        record.keep_machine(&path);
+        record.write(&path)?;
         Ok(Some(record))
     }
 

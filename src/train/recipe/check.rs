@@ -21,7 +21,7 @@ impl Recipe {
         let given: Value = toml::from_str(text).expect("it was parsed");
         let read = serde_json::to_value(&recipe).expect("a recipe has a JSON form");
         if let Some(key) = unread(&given, &read, "") {
-            return require(&key, false, "is unknown there").map(|()| recipe);
+            return Err(RecipeError::Value { key, problem: "is unknown there".to_owned() });
         }
         recipe.check()?;
         Ok(recipe)

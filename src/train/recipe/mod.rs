@@ -138,7 +138,7 @@ pub struct Text {
     /// Whether the prompt's tokens are learnt too.
     pub train_on_inputs: bool,
     /// Whether special tokens written in a row (`</s>`) are those tokens, as in transformers; text where
-    /// it is not said.
+    /// it is not said, as in recipes before it could be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub special_tokens: Option<bool>,
 }
@@ -263,7 +263,7 @@ pub struct Run {
     pub eval_every: u64,
     /// Updates between checkpoints; 0 for none before the end.
     pub save_every: u64,
-    /// Checkpoints kept besides the best; at least 1.
+    /// Checkpoints kept besides the best, and besides what each of them calls the best; at least 1.
     pub keep: usize,
     /// Whether the result is the checkpoint of lowest validation loss, not the last.
     pub keep_best: bool,
