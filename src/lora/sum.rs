@@ -1,4 +1,4 @@
-//! The sum of two activations.
+//! The sum of two activations: of a layer and the branch beside it, and of the network above.
 
 use candle_core::{CpuStorage, CustomOp2, Error, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

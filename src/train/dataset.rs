@@ -63,11 +63,7 @@ impl Dataset {
         let split = Split::new(rows.len(), data.validation, data.seed).ok_or(none)?;
         let failure = Mutex::new(None);
         let tokenise = |text: &str| {
-            let ids = match encoding.special_tokens {
-                true => tokenizer.encode_special(text, Bos::None),
-                false => tokenizer.encode(text, Bos::None),
-            };
-            ids.unwrap_or_else(|error| {
+            tokenizer.encode_as(text, Bos::None, encoding.special_tokens).unwrap_or_else(|error| {
                 failure.lock().expect("no thread panics here").get_or_insert(error);
                 Vec::new()
             })

@@ -152,10 +152,7 @@ fn audit(args: &Args) -> Result<Audit, CommandError> {
     let encoding = encoding.transpose()?;
     let tokenise = |text: &str| -> Vec<u32> {
         let special = encoding.as_ref().is_some_and(|encoding| encoding.special_tokens);
-        let ids = tokenizer.as_ref().map(|tokenizer| match special {
-            true => tokenizer.encode_special(text, Bos::None),
-            false => tokenizer.encode(text, Bos::None),
-        });
+        let ids = tokenizer.as_ref().map(|tokenizer| tokenizer.encode_as(text, Bos::None, special));
         ids.and_then(Result::ok).unwrap_or_default()
     };
     let settings = AuditSettings { near: args.near, encoding };

@@ -249,7 +249,18 @@ impl Tokenizer {
         self.encode_as(text, bos, true)
     }
 
-    fn encode_as(&self, text: &str, bos: Bos, special: bool) -> Result<Vec<u32>, TokenizerError> {
+    /// Encodes `text` as [`Tokenizer::encode_special`] does if `special`, else as
+    /// [`Tokenizer::encode`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_as(
+        &self,
+        text: &str,
+        bos: Bos,
+        special: bool,
+    ) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = self.prefix(bos)?;
         ids.extend(match &self.backend {
             Backend::Json(json) => json.encode(text, special),
