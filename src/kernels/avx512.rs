@@ -73,6 +73,54 @@ tile! {
     load_floats, load_halves, spread_halves, _mm512_dpbf16_ps, store_floats
 }
 
+/// f32 words of the left operand, bf16 words of the right one, 8 a step: each is spread to the two
+/// numbers that it holds, in registers, so that sums have the bits of [`f32_tile`].
+#[target_feature(enable = "avx512f")]
+pub(super) fn spread_tile(block: Block<'_>) {
+    match block.height {
+        1 => spread_rows::<1>(block),
+        2 => spread_rows::<2>(block),
+        4 => spread_rows::<4>(block),
+        8 => spread_rows::<8>(block),
+        12 => spread_rows::<12>(block),
+        rows => unreachable!("no tile of {rows} rows"),
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn spread_rows<const R: usize>(Block { a, tile_lines, b, ahead, sums: out, .. }: Block<'_>) {
+    let (b, out) = (b.as_chunks::<{ WORDS / 2 }>().0, out.as_chunks_mut::<R>().0);
+    let steps = (b.len() * out.len()).max(1);
+    let mut ahead = ahead.chunks(ahead.len().div_ceil(steps).max(1));
+    let upper = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+    for (a, out) in a.chunks(tile_lines).zip(out) {
+        let mut sums = [[_mm512_setzero_ps(); 2]; R];
+        for (sums, [low, high]) in sums.iter_mut().zip(&*out) {
+            *sums = [load_floats(low), load_floats(high)];
+        }
+        for (a, b) in a.as_chunks::<R>().0.iter().zip(b) {
+            fetch(ahead.next().unwrap_or_default());
+            for (word, [low, high]) in b.iter().enumerate() {
+                let (low, high) = (load(low), load(high));
+                let even = [_mm512_slli_epi32::<16>(low), _mm512_slli_epi32::<16>(high)];
+                let odd = [_mm512_and_si512(low, upper), _mm512_and_si512(high, upper)];
+                for (half, numbers) in [even, odd].into_iter().enumerate() {
+                    let numbers = numbers.map(|numbers| _mm512_castsi512_ps(numbers));
+                    for (sums, a) in sums.iter_mut().zip(a) {
+                        let a = spread_float(a.0[2 * word + half]);
+                        sums[0] = fused(sums[0], a, numbers[0]);
+                        sums[1] = fused(sums[1], a, numbers[1]);
+                    }
+                }
+            }
+        }
+        for ([low, high], sums) in out.iter_mut().zip(sums) {
+            store_floats(low, sums[0]);
+            store_floats(high, sums[1]);
+        }
+    }
+}
+
 /// Asks for lines that come next, while what is here is multiplied.
 #[target_feature(enable = "avx512f")]
 fn fetch(pairs: &[Pair]) {
@@ -188,6 +236,23 @@ pub(super) fn spread_bf16(words: &[Pair], out: &mut [Pair]) {
             let words = load(words);
             store(even, _mm512_slli_epi32::<16>(words));
             store(odd, _mm512_and_si512(words, upper));
+        }
+    }
+}
+
+/// As the definition of that name: one choice of 16-bit parts a line.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub(super) fn split_bf16(words: &[Pair], out: &mut [Line]) {
+    let mut places = [[0_i16; 32]; 2];
+    for (odd, places) in (0..).zip(&mut places) {
+        (0..).zip(places).for_each(|(lane, place)| *place = 2 * lane + odd);
+    }
+    // SAFETY: both are 64 bytes, and every bit pattern is a value of both.
+    let places = unsafe { std::mem::transmute::<[[i16; 32]; 2], [__m512i; 2]>(places) };
+    for ([low, high], out) in words.iter().zip(out.as_chunks_mut::<2>().0) {
+        let (low, high) = (load(low), load(high));
+        for (out, places) in out.iter_mut().zip(places) {
+            store(out, _mm512_permutex2var_epi16(low, places, high));
         }
     }
 }

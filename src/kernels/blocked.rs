@@ -117,7 +117,7 @@ pub(super) struct Right<'a> {
     pub(super) pairs: &'a [Pair],
     /// Words of each panel, in that format.
     pub(super) words: usize,
-    /// Words of one step, in that format: 16 if it is the tile kernel's own.
+    /// Words of one step, in that format: the tile kernel's own where nothing is converted.
     pub(super) step_words: usize,
     /// What makes the tile kernel's words of them.
     pub(super) convert: Option<&'a Convert<'a>>,
@@ -136,11 +136,13 @@ impl<'a> Right<'a> {
         steps: &Range<usize>,
         scratch: &'b mut [Pair],
     ) -> &'b [Pair] {
-        let len = steps.len() * WORDS;
         match self.convert {
-            None => &self.pairs[panel * self.words + steps.start * WORDS..][..len],
+            None => {
+                let from = panel * self.words + steps.start * self.step_words;
+                &self.pairs[from..][..steps.len() * self.step_words]
+            }
             Some(convert) => {
-                let block = &mut scratch[..len];
+                let block = &mut scratch[..steps.len() * WORDS];
                 convert(panel, steps.clone(), block);
                 block
             }

@@ -3,6 +3,8 @@
 //! The format of the weight in memory and the precision of the operands are independent: blocks
 //! of the weight are converted on the way, in the first-level cache.
 
+use std::ops::Range;
+
 use half::{f16, slice::HalfFloatSliceExt};
 
 use super::{
@@ -131,13 +133,20 @@ impl Weight<'_> {
     pub(super) fn multiply(&self, x: &[f32], precision: Precision) -> Vec<f32> {
         let rows = rows_of(x.len(), self.inputs);
         let mut out = vec![0.0; rows * self.outputs];
-        let plan = Plan::new(precision, self.format);
+        let mut plan = Plan::new(precision, self.format);
         let are_codes = plan.sets_scales_apart(self.format);
         let steps = plan.steps(self.inputs);
+        let spreads = match Kernels::get().spread_tile {
+            Some(tile) if self.format == Format::Bf16 && !plan.halves => {
+                plan.tile = tile;
+                true
+            }
+            _ => false,
+        };
         let left = Left::pack(&plan.tile, rows, plan.parts, steps, |row, part, step, line| {
             plan.line(&x[row * self.inputs..][..self.inputs], &[], part, step, line);
         });
-        let convert = |panel: usize, steps: std::ops::Range<usize>, out: &mut [Pair]| {
+        let convert = |panel: usize, steps: Range<usize>, out: &mut [Pair]| {
             let inputs = steps.start * plan.step()..steps.end * plan.step();
             if are_codes {
                 let words =
@@ -154,7 +163,7 @@ impl Weight<'_> {
         };
         let is_own = match self.format {
             Format::F32 => precision != Precision::Bf16,
-            Format::Bf16 => plan.halves,
+            Format::Bf16 => plan.halves || spreads,
             Format::F16 | Format::Int8 => false,
         };
         let right = Right {
@@ -200,40 +209,59 @@ impl Weight<'_> {
             &right,
             &mut out,
             transpose,
-            |inputs, steps, runs, lines| {
-                let outputs = steps.start * plan.step()..steps.end * plan.step();
-                let padded = inputs.start..inputs.end.next_multiple_of(PADDED);
-                let mut floats = Scratch::new(padded.len());
-                for panel in outputs.start / LANES..outputs.end.div_ceil(LANES) {
-                    self.spread(panel, padded.clone(), plan, &mut floats);
-                    for (first, height) in tiles(runs) {
-                        let lines = &mut lines[first * steps.len()..][..height * steps.len()];
-                        let floats = &floats[first..first + height];
-                        let step_lines = |step: usize| (step - steps.start) * height;
-                        if plan.halves {
-                            for (floats, line) in floats.iter().zip(&mut lines[step_lines(panel)..])
-                            {
-                                (Kernels::get().narrow_line)(floats, line);
-                            }
-                        } else {
-                            for (half, step) in (2 * panel..2 * panel + 2).enumerate() {
-                                if steps.contains(&step) {
-                                    let lines = &mut lines[step_lines(step)..];
-                                    for (floats, line) in floats.iter().zip(lines) {
-                                        *line = floats[half];
-                                    }
-                                }
-                            }
-                        }
-                    }
-                }
-            },
+            |inputs, steps, runs, lines| self.fill(plan, inputs, steps, runs, lines),
         );
         out
     }
 
+    /// Writes some inputs as rows of a left operand whose steps go over the outputs,
+    /// `[tile][step][row of the tile]`.
+    fn fill(
+        &self,
+        plan: Plan,
+        inputs: Range<usize>,
+        steps: Range<usize>,
+        runs: &[Run],
+        lines: &mut [Line],
+    ) {
+        let kernels = Kernels::get();
+        let outputs = steps.start * plan.step()..steps.end * plan.step();
+        let padded = inputs.start..inputs.end.next_multiple_of(PADDED);
+        let is_split = plan.halves && self.format == Format::Bf16;
+        let mut scratch = Scratch::new(padded.len());
+        for panel in outputs.start / LANES..outputs.end.div_ceil(LANES) {
+            if is_split {
+                let words = padded.start / 2..padded.end / 2;
+                let pairs = &self.pairs[panel * self.format.words(self.inputs)..][words];
+                (kernels.split_bf16)(pairs, scratch.as_flattened_mut());
+            } else {
+                self.spread(panel, padded.clone(), plan, &mut scratch);
+            }
+            for (first, height) in tiles(runs) {
+                let lines = &mut lines[first * steps.len()..][..height * steps.len()];
+                let at =
+                    |step: usize| (step - steps.start) * height..(step - steps.start + 1) * height;
+                let floats = &scratch[first..][..height];
+                if is_split {
+                    lines[at(panel)].copy_from_slice(&scratch.as_flattened()[first..][..height]);
+                } else if plan.halves {
+                    for (floats, line) in floats.iter().zip(&mut lines[at(panel)]) {
+                        (kernels.narrow_line)(floats, line);
+                    }
+                } else {
+                    for (half, step) in (2 * panel..2 * panel + 2).enumerate() {
+                        if steps.contains(&step) {
+                            let lines = floats.iter().zip(&mut lines[at(step)]);
+                            lines.for_each(|(floats, line)| *line = floats[half]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     /// Writes some inputs of a panel in f32, rounded as the plan says, `[input]`.
-    fn spread(&self, panel: usize, inputs: std::ops::Range<usize>, plan: Plan, out: &mut [Pair]) {
+    fn spread(&self, panel: usize, inputs: Range<usize>, plan: Plan, out: &mut [Pair]) {
         let (kernels, per_word) = (Kernels::get(), self.format.per_word());
         let words = inputs.start / per_word..inputs.end / per_word;
         let out = &mut out[..inputs.len()];
@@ -272,6 +300,12 @@ pub(super) fn zeros(_panel: usize) -> Pair {
 
 /// Writes sums that are the results, those of the parts added.
 pub(super) fn copy(_row: usize, _panel: usize, sums: &[Pair], out: &mut [f32]) {
+    if let ([sums], Some(out)) = (sums, out.as_mut_array::<LANES>()) {
+        for (line, out) in sums.iter().zip(out.as_chunks_mut::<WORDS>().0) {
+            *out = line.floats();
+        }
+        return;
+    }
     for (half, out) in out.chunks_mut(WORDS).enumerate() {
         write_floats(&sum(sums.iter().map(|pair| pair[half])), out);
     }

@@ -56,6 +56,18 @@ pub(super) fn spread_bf16(words: &[Pair], out: &mut [Pair]) {
     }
 }
 
+/// Writes each word's two bf16 to a line each: side by side what stood in the 32 columns.
+#[inline(always)]
+pub(super) fn split_bf16(words: &[Pair], out: &mut [Line]) {
+    for (words, [even, odd]) in words.iter().zip(out.as_chunks_mut::<2>().0) {
+        let neighbours = words.iter().flat_map(|line| line.0.as_chunks::<2>().0);
+        for (([left, right], even), odd) in neighbours.zip(&mut even.0).zip(&mut odd.0) {
+            *even = left & 0xffff | right << 16;
+            *odd = left >> 16 | right & 0xffff_0000;
+        }
+    }
+}
+
 /// Writes each word's two f16 as f32 to a pair of its own.
 pub(super) fn spread_f16(words: &[Pair], out: &mut [Pair]) {
     each_half(words, out, |half| f16::from_bits(half).to_f32().to_bits());

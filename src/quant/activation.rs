@@ -88,23 +88,29 @@ impl Activations {
             return (Self { codes, scales, outliers: Vec::new() }, outliers);
         }
         let kernels = Kernels::get();
-        let quantize_row = |((codes, scale), x): ((&mut [i8], &mut f32), &[f32])| {
-            let half = to_half(x);
-            if half.iter().any(|x| x.is_nan() || x.is_infinite() && threshold <= 0.0) {
+        let quantize_row = |half: &mut Vec<f32>, ((codes, scale), x): RowOf<'_>| {
+            kernels.round_to_half(x, half);
+            let has_far = !kernels.all_below(half, limit);
+            if has_far && half.iter().any(|x| x.is_nan() || x.is_infinite() && threshold <= 0.0) {
                 *scale = f32::NAN;
                 return Vec::new();
             }
-            *scale = kernels.absmax_below(&half, limit);
-            kernels.quantize_row(&half, multiplier(*scale), limit, codes);
+            *scale = kernels.absmax_below(half, limit);
+            kernels.quantize_row(half, multiplier(*scale), limit, codes);
+            if !has_far {
+                return Vec::new();
+            }
             let far = half.iter().enumerate().filter(|(_, x)| x.abs() >= limit);
             far.map(|(column, _)| column).collect()
         };
+        let scratch = || vec![0.0; inputs];
         let far: Vec<Vec<usize>> = if x.len() < PARALLEL_FROM {
             let rows = codes.chunks_mut(inputs).zip(&mut scales).zip(x.chunks(inputs));
-            rows.map(quantize_row).collect()
+            let mut half = scratch();
+            rows.map(|row| quantize_row(&mut half, row)).collect()
         } else {
             let rows = codes.par_chunks_mut(inputs).zip(&mut scales).zip(x.par_chunks(inputs));
-            rows.map(quantize_row).collect()
+            rows.map_init(scratch, quantize_row).collect()
         };
         let outliers = calls
             .iter()
@@ -121,6 +127,9 @@ impl Activations {
         (Self { codes, scales, outliers: Vec::new() }, outliers)
     }
 }
+
+/// Codes and scale of a row, and what they are made of.
+type RowOf<'a> = ((&'a mut [i8], &'a mut f32), &'a [f32]);
 
 /// Elements below which one thread quantises them.
 const PARALLEL_FROM: usize = 1 << 14;

@@ -2,6 +2,8 @@
 
 use half::{bf16, f16};
 
+use crate::kernels::int8::Kernels;
+
 /// Number format of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Dtype {
@@ -52,10 +54,7 @@ impl Dtype {
 
 /// Rounds to half precision and returns it in f32, the 11 bits that int8 codes are made of.
 pub(super) fn to_half(x: &[f32]) -> Vec<f32> {
-    use half::slice::HalfFloatSliceExt;
-    let mut half = vec![f16::ZERO; x.len()];
-    half.convert_from_f32_slice(x);
-    let mut single = vec![0.0; x.len()];
-    half.convert_to_f32_slice(&mut single);
-    single
+    let mut half = vec![0.0; x.len()];
+    Kernels::get().round_to_half(x, &mut half);
+    half
 }

@@ -62,10 +62,13 @@ pub struct Kernels {
     pub level: Level,
     /// f32 words; the same bits on every set.
     pub(super) f32_tile: TileKernel,
+    /// As [`Self::f32_tile`], bit for bit, of a right operand in bf16, 8 words a step.
+    pub(super) spread_tile: Option<TileKernel>,
     /// bf16 words, where the processor multiplies them.
     pub(super) bf16_tile: Option<TileKernel>,
     pub(super) spread_f16: fn(&[Pair], &mut [Pair]),
     pub(super) spread_bf16: fn(&[Pair], &mut [Pair]),
+    pub(super) split_bf16: fn(&[Pair], &mut [Line]),
     pub(super) spread_int8: fn(&[Pair], &[f32; LANES], &mut [Pair]),
     pub(super) narrow_pairs: fn(&[Pair], &mut [Pair]),
     pub(super) narrow_line: fn(&Pair, &mut Line),
@@ -106,9 +109,11 @@ impl Kernels {
                 block_steps: BLOCK_STEPS,
                 run: definition::f32_tile,
             },
+            spread_tile: None,
             bf16_tile: None,
             spread_f16: definition::spread_f16,
             spread_bf16: definition::spread_bf16,
+            split_bf16: definition::split_bf16,
             spread_int8: definition::spread_int8,
             narrow_pairs: definition::narrow_pairs,
             narrow_line: definition::narrow_line,

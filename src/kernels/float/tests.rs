@@ -22,7 +22,17 @@ fn pairs(seed: u32, count: usize) -> Vec<Pair> {
 
 /// Runs a tile kernel over `tiles` tiles that lie a line further apart than they need to.
 fn run(kernel: &TileKernel, height: usize, tiles: usize, b: &[Pair]) -> Vec<Pair> {
-    let tile_lines = b.len() / WORDS * height + 1;
+    run_steps(kernel, height, tiles, b.len() / WORDS, b)
+}
+
+fn run_steps(
+    kernel: &TileKernel,
+    height: usize,
+    tiles: usize,
+    steps: usize,
+    b: &[Pair],
+) -> Vec<Pair> {
+    let tile_lines = steps * height + 1;
     let a = lines(1, tile_lines * tiles);
     let mut sums = pairs(3, tiles * height);
     let ahead = pairs(4, 3);
@@ -40,6 +50,25 @@ fn f32_tiles_of_every_set_equal_scalar_bit_for_bit() {
                 for tiles in [1, 3] {
                     let got = run(&kernels.f32_tile, height, tiles, &b);
                     let want = run(&scalar, height, tiles, &b);
+                    assert_eq!(got, want, "{} {height} rows {steps} steps", kernels.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn tiles_that_spread_bf16_have_the_bits_of_those_in_f32() {
+    for kernels in Kernels::available() {
+        let Some(tile) = kernels.spread_tile else { continue };
+        for &height in tile.heights {
+            for steps in [0, 1, 2, 9] {
+                let words = pairs(2, steps * WORDS / 2);
+                let mut floats = vec![Pair::default(); steps * WORDS];
+                (kernels.spread_bf16)(&words, &mut floats);
+                for tiles in [1, 3] {
+                    let got = run_steps(&tile, height, tiles, steps, &words);
+                    let want = run(&kernels.f32_tile, height, tiles, &floats);
                     assert_eq!(got, want, "{} {height} rows {steps} steps", kernels.name);
                 }
             }
@@ -136,6 +165,10 @@ fn conversions_of_every_set_equal_scalar_bit_for_bit() {
         };
         both(&|kernels| spread(kernels.spread_f16, 2));
         both(&|kernels| spread(kernels.spread_bf16, 2));
+        let mut split = [0; 2].map(|_| vec![Line::default(); words.len() * 2]);
+        (kernels.split_bf16)(&words, &mut split[0]);
+        (scalar.split_bf16)(&words, &mut split[1]);
+        assert_eq!(split[0], split[1], "{name}");
         both(&|kernels| {
             let mut out = vec![Pair::default(); words.len() * 4];
             (kernels.spread_int8)(&words, &scales, &mut out);

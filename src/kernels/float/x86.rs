@@ -18,9 +18,18 @@ pub(super) fn kernels() -> Vec<Kernels> {
         sets.push(wide256::kernels());
     }
     if std::is_x86_feature_detected!("avx512f") && std::is_x86_feature_detected!("fma") {
-        let base = wide512::kernels();
+        let base = Kernels {
+            spread_tile: Some(TileKernel {
+                heights: avx512::HEIGHTS,
+                block_steps: 2 * BLOCK_STEPS,
+                // SAFETY: AVX-512 was detected.
+                run: |block| unsafe { avx512::spread_tile(block) },
+            }),
+            ..wide512::kernels()
+        };
         sets.push(base);
-        if std::is_x86_feature_detected!("avx512bf16") {
+        if std::is_x86_feature_detected!("avx512bf16") && std::is_x86_feature_detected!("avx512bw")
+        {
             let halves = Kernels {
                 name: "avx512bf16",
                 bf16_tile: Some(TileKernel {
@@ -31,6 +40,8 @@ pub(super) fn kernels() -> Vec<Kernels> {
                 }),
                 // SAFETY: as above.
                 narrow_line: |floats, out| unsafe { avx512::narrow_line(floats, out) },
+                // SAFETY: BW was detected.
+                split_bf16: |words, out| unsafe { avx512::split_bf16(words, out) },
                 // SAFETY: as above.
                 halve_int8: |words, out| unsafe { avx512::halve_int8(words, out) },
                 ..base
@@ -104,11 +115,13 @@ block_steps: BLOCK_STEPS,
                         // SAFETY: as above.
                         run: |block| unsafe { $tiles::f32_tile(block) },
                     },
+                    spread_tile: None,
                     bf16_tile: None,
                     // SAFETY: as above.
                     spread_f16: |words, out| unsafe { $tiles::spread_f16(words, out) },
                     // SAFETY: as above.
                     spread_bf16: |words, out| unsafe { $tiles::spread_bf16(words, out) },
+                    split_bf16: definition::split_bf16,
                     // SAFETY: as above.
                     spread_int8: |words, scales: &[f32; LANES], out| unsafe {
                         $tiles::spread_int8(words, scales, out);

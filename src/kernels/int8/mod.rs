@@ -23,7 +23,10 @@ mod tests;
 use std::sync::LazyLock;
 
 pub use super::Precision;
-use super::{Level, words::TileKernel};
+use super::{
+    Level,
+    words::{LANES, Pair, TileKernel},
+};
 pub use packed::{MAX_INPUTS, PackError, PackedInt8};
 pub use product::Sums;
 
@@ -42,6 +45,9 @@ pub struct Kernels {
     /// code where it must be unsigned, and taken off again by `corrections`.
     shift: u32,
     dequantize_row: fn(&[i32], f32, &[f32], f32, &mut [f32]),
+    dequantize_lanes: fn(&Pair, f32, &[f32; LANES], f32, &mut [f32; LANES]),
+    round_to_half: fn(&[f32], &mut [f32]),
+    all_below: fn(&[f32], f32) -> bool,
     absmax_below: fn(&[f32], f32) -> f32,
     quantize_row: fn(&[f32], f32, f32, &mut [i8]),
 }
@@ -78,6 +84,21 @@ impl Kernels {
         #[cfg(target_arch = "aarch64")]
         sets.extend(arm::kernels());
         sets
+    }
+
+    /// Writes each value rounded to half precision (ties to even), in f32.
+    ///
+    /// # Panics
+    ///
+    /// If the lengths differ.
+    pub fn round_to_half(&self, x: &[f32], out: &mut [f32]) {
+        assert_eq!(x.len(), out.len(), "one value an element");
+        (self.round_to_half)(x, out);
+    }
+
+    /// Returns whether the magnitude of every element is below `limit`; NaN is not.
+    pub fn all_below(&self, x: &[f32], limit: f32) -> bool {
+        (self.all_below)(x, limit)
     }
 
     /// Returns the largest magnitude in `x` that is below `limit`, 0 if there is none.

@@ -51,9 +51,9 @@ impl Kernels {
     pub fn int8_product(&self, x: &[i8], weight: &PackedInt8) -> Sums {
         let outputs = weight.outputs();
         let mut data = vec![0; rows_of(x.len(), weight.inputs()) * outputs];
-        self.product(x, weight, &mut data, |_, _, sums, out| match out.as_mut_array() {
-            Some(out) => *out = *sums,
-            None => out.copy_from_slice(&sums[..out.len()]),
+        self.product(x, weight, &mut data, |_, _, sums, out| {
+            let words = sums.iter().flat_map(|line| line.0);
+            out.iter_mut().zip(words).for_each(|(out, word)| *out = word.cast_signed());
         });
         Sums { outputs, data }
     }
@@ -80,18 +80,25 @@ impl Kernels {
         let mut out = vec![0.0; rows * weight.outputs()];
         self.product(x, weight, &mut out, |row, panel, sums, out| {
             let scales = &scales[panel * LANES..][..out.len()];
-            (self.dequantize_row)(&sums[..out.len()], row_scales[row], scales, constant, out);
+            if let (Some(scales), Some(out)) = (scales.as_array(), out.as_mut_array()) {
+                (self.dequantize_lanes)(sums, row_scales[row], scales, constant, out);
+                return;
+            }
+            let mut signed = [0; LANES];
+            let words = sums.iter().flat_map(|line| line.0);
+            signed.iter_mut().zip(words).for_each(|(signed, word)| *signed = word.cast_signed());
+            (self.dequantize_row)(&signed[..out.len()], row_scales[row], scales, constant, out);
         });
         out
     }
 
-    /// Calls `finish(row, panel, sums, out)` for each 32 sums.
+    /// Calls `finish(row, panel, sums, out)` for each 32 sums, i32.
     fn product<T: Send>(
         &self,
         x: &[i8],
         weight: &PackedInt8,
         out: &mut [T],
-        finish: impl Fn(usize, usize, &[i32; LANES], &mut [T]) + Sync + Send,
+        finish: impl Fn(usize, usize, &Pair, &mut [T]) + Sync + Send,
     ) {
         let (inputs, outputs) = (weight.inputs(), weight.outputs());
         let (rows, steps) = (rows_of(x.len(), inputs), inputs.div_ceil(STEP));
@@ -111,14 +118,7 @@ impl Kernels {
             outputs,
             out,
             start,
-            |row, panel, sums, out| {
-                let mut signed = [0; LANES];
-                let words = sums[0].iter().flat_map(|line| line.0);
-                for (signed, word) in signed.iter_mut().zip(words) {
-                    *signed = word.cast_signed();
-                }
-                finish(row, panel, &signed, out);
-            },
+            |row, panel, sums, out| finish(row, panel, &sums[0], out),
         );
     }
 

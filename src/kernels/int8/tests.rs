@@ -192,7 +192,15 @@ proptest! {
         let want: Vec<i8> = x.iter().map(|x| {
             if x.abs() < limit { (x * scale).round_ties_even() as i8 } else { 0 }
         }).collect();
+        let are_below = x.iter().all(|x| x.abs() < limit);
+        let halves: Vec<u32> =
+            x.iter().map(|x| half::f16::from_f32(*x).to_f32().to_bits()).collect();
         for set in Kernels::available() {
+            prop_assert_eq!(set.all_below(&x, limit), are_below, "{}", set.name);
+            let mut rounded = vec![1.0; x.len()];
+            set.round_to_half(&x, &mut rounded);
+            let rounded: Vec<u32> = rounded.into_iter().map(f32::to_bits).collect();
+            prop_assert_eq!(&rounded, &halves, "{}", set.name);
             prop_assert_eq!(set.absmax_below(&x, limit).to_bits(), absmax.to_bits(), "{}", set.name);
             let mut codes = vec![1; x.len()];
             set.quantize_row(&x, scale, limit, &mut codes);
@@ -228,6 +236,18 @@ fn what_is_not_a_number_is_passed_over() {
                 "{} {at}",
                 set.name
             );
+            // An infinity is one in half precision too, and so is what is too large for it.
+            let (mut large, mut half) = (x.clone(), vec![0.0; x.len()]);
+            large[(at + 2) % 40] = 65_520.0;
+            set.round_to_half(&large, &mut half);
+            let infinite = half.iter().filter(|x| x.is_infinite()).count();
+            assert_eq!((infinite, half[at].is_nan()), (2, true), "{} {at}", set.name);
+            for wrong in [f32::NAN, f32::INFINITY, 2.0, -2.0] {
+                let mut x = vec![1.0; 40];
+                assert!(set.all_below(&x, 2.0), "{}", set.name);
+                x[at] = wrong;
+                assert!(!set.all_below(&x, 2.0), "{} {at} {wrong}", set.name);
+            }
         }
     }
 }

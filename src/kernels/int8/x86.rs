@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::{
     super::{
         amx, avx2, avx512,
-        words::{BLOCK_STEPS, TileKernel},
+        words::{BLOCK_STEPS, LANES, Pair, TileKernel},
     },
     Kernels, Level, scalar,
 };
@@ -31,6 +31,14 @@ macro_rules! set {
             dequantize_row: |sums, row, scales, k, out| unsafe {
                 $wide::dequantize_row(sums, row, scales, k, out);
             },
+            // SAFETY: as above.
+            dequantize_lanes: |sums, row, scales: &[f32; LANES], k, out| unsafe {
+                $wide::dequantize_lanes(sums, row, scales, k, out);
+            },
+            // SAFETY: as above.
+            round_to_half: |x, out| unsafe { $wide::round_to_half(x, out) },
+            // SAFETY: as above.
+            all_below: |x, limit| unsafe { $wide::all_below(x, limit) },
             // SAFETY: as above.
             absmax_below: |x, limit| unsafe { $wide::absmax_below(x, limit) },
             // SAFETY: as above.
@@ -88,6 +96,27 @@ mod wide256 {
     }
 
     #[target_feature(enable = "avx2,fma")]
+    pub(super) fn dequantize_lanes(
+        sums: &Pair,
+        row_scale: f32,
+        scales: &[f32; LANES],
+        constant: f32,
+        out: &mut [f32; LANES],
+    ) {
+        scalar::dequantize_lanes(sums, row_scale, scales, constant, out);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn round_to_half(x: &[f32], out: &mut [f32]) {
+        scalar::round_to_half(x, out);
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    pub(super) fn all_below(x: &[f32], limit: f32) -> bool {
+        scalar::all_below(x, limit)
+    }
+
+    #[target_feature(enable = "avx2,fma")]
     pub(super) fn absmax_below(x: &[f32], limit: f32) -> f32 {
         let mut largest = [0.0_f32; 8];
         let (vectors, tail) = x.as_chunks::<8>();
@@ -118,6 +147,45 @@ mod wide512 {
         out: &mut [f32],
     ) {
         scalar::dequantize_row(sums, row_scale, scales, constant, out);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) fn dequantize_lanes(
+        sums: &Pair,
+        row_scale: f32,
+        scales: &[f32; LANES],
+        constant: f32,
+        out: &mut [f32; LANES],
+    ) {
+        let (row_scale, constant) = (_mm512_set1_ps(row_scale), _mm512_set1_ps(constant));
+        let (scales, outs) = (scales.as_chunks::<16>().0, out.as_chunks_mut::<16>().0);
+        for ((sums, scales), out) in sums.iter().zip(scales).zip(outs) {
+            let sums = _mm512_cvtepi32_ps(avx512::load(sums));
+            let scaled = _mm512_mul_ps(sums, _mm512_mul_ps(row_scale, load_f32(scales)));
+            store_f32(out, _mm512_mul_ps(scaled, constant));
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn round_to_half(x: &[f32], out: &mut [f32]) {
+        let (vectors, tail) = x.as_chunks::<16>();
+        let (outs, out_tail) = out.as_chunks_mut::<16>();
+        for (x, out) in vectors.iter().zip(outs) {
+            let half = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(load_f32(x));
+            store_f32(out, _mm512_cvtph_ps(half));
+        }
+        scalar::round_to_half(tail, out_tail);
+    }
+
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) fn all_below(x: &[f32], limit: f32) -> bool {
+        let (vectors, tail) = x.as_chunks::<16>();
+        let mut other = 0;
+        for x in vectors {
+            let x = _mm512_abs_ps(load_f32(x));
+            other |= _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(limit));
+        }
+        other == 0 && scalar::all_below(tail, limit)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
@@ -154,5 +222,11 @@ mod wide512 {
         assert!(x.len() == 16);
         // SAFETY: 16 elements are readable (asserted); `loadu` needs no alignment.
         unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn store_f32(out: &mut [f32; 16], x: __m512) {
+        // SAFETY: 16 elements are writable; `storeu` needs no alignment.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) };
     }
 }
