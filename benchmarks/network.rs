@@ -5,10 +5,14 @@
 //! `prompt T` feeds a prompt of T tokens to an empty sequence; `decode S N` continues S sequences of
 //! 8 tokens by N tokens each. Every answer is one line of JSON with `seconds`, and the first says
 //! how long loading took. `--tokenizer FILE --texts TEXTS.json` obeys `tokenize`, which makes tokens of
-//! every text of the list. Without a model, and with `--test`, it checks the answers on a small
+//! every text of the list. `--ceilings` obeys `int8`, `bf16`, `f32` and `memory`: how many 10^9 operations
+//! or bytes a second this machine's vectors, or matrix units, and memory come to. Without a model, and with `--test`, it checks the answers on a small
 //! network and times nothing.
 
 #![expect(clippy::print_stdout, reason = "the lines are the result")]
+
+#[path = "roofline.rs"]
+mod roofline;
 
 use std::{io::BufRead, path::Path, time::Instant};
 
@@ -22,6 +26,7 @@ use medharness::{
     quant::{Arithmetic, OUTLIER_THRESHOLD},
     stats::Seed,
 };
+use roofline::Ceiling;
 use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -36,6 +41,10 @@ fn main() -> Result<(), Failure> {
     if let (Some(tokenizer), Some(texts)) = (value("--tokenizer"), value("--texts")) {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         return pool.install(|| tokenize(Path::new(tokenizer), Path::new(texts)));
+    }
+    if arguments.iter().any(|argument| argument == "--ceilings") {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+        return pool.install(ceilings);
     }
     let Some(model) = value("--model") else { return check() };
     let format = value("--dtype").map(|dtype| serde_json::from_value(json!(dtype))).transpose()?;
@@ -60,6 +69,24 @@ fn serve(model: &str, format: Option<WeightFormat>) -> Result<(), Failure> {
             _ => return Err(format!("not understood: {line}").into()),
         };
         println!("{answer}");
+    }
+    Ok(())
+}
+
+/// Measures what stdin asks for: the faster of what the processor has, best of three.
+fn ceilings() -> Result<(), Failure> {
+    let memory = roofline::Memory::new();
+    println!("{}", json!({ "loaded": true }));
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let kinds = Ceiling::ALL.into_iter().filter(|kind| kind.name().starts_with(line.trim()));
+        let kinds: Vec<Ceiling> = kinds.collect();
+        if kinds.is_empty() {
+            return Err(format!("not understood: {line}").into());
+        }
+        let rate = |kind: &Ceiling| kind.giga_a_second(rayon::current_num_threads(), &memory);
+        let rates = (0..3).flat_map(|_| kinds.iter().map(rate));
+        println!("{}", json!({ "giga_a_second": rates.fold(0.0, f64::max) }));
     }
     Ok(())
 }

@@ -5,7 +5,9 @@
 BENCH is the program that `cargo bench --bench network --no-run` names. DIR is a checkpoint of `medharness synth`.
 Each program is a process that holds the model and obeys: transformers in bf16 and f32, torch's dynamic int8,
 and llama.cpp through llama-cpp-python, which lives in an environment of its own (PYTHON). Token ids are the
-same for all; 2 threads. The answer of a prompt is compared where the weights are: ours in f32 and transformers'.
+same for all; 2 threads. In each round the machine's own peak takes its turn too, as the time in which it would do
+the job: what the layers multiply (attention left out) at the rate of its int8, bf16 or f32 multiply-adds, or the
+bytes of the weights at the rate at which memory is read. "Ours over" a ceiling is the share of it. The answer of a prompt is compared where the weights are: ours in f32 and transformers'.
 (torch 2.13.0, transformers 5.23.0, llama-cpp-python 0.3.36)
 """
 
@@ -91,6 +93,30 @@ for line in sys.stdin:
 """
 
 
+def work_of(model, dtype):
+    """Multiply-adds a token of the layers, of the output matrix, and the bytes of both."""
+    config = json.loads((model / "config.json").read_text())
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    kv = hidden // heads * config.get("num_key_value_heads", heads)
+    layers = config["num_hidden_layers"] * hidden * (2 * hidden + 2 * kv + 3 * config["intermediate_size"])
+    head = config["vocab_size"] * hidden
+    size = {"f32": 4, "int8": 1}.get(dtype, 2)
+    return layers, head, layers * size + head * (4 if dtype == "f32" else 2)
+
+
+def ceiling_of(program, model, dtype, job):
+    """The seconds that the machine would take for a job at the rates it comes to now."""
+    layers, head, size = work_of(model, dtype)
+    words = job.split()
+    if words[0] == "prompt":
+        rate = program.ask({"int8": "int8", "f32": "f32"}.get(dtype, "bf16"))["giga_a_second"]
+        return 2 * (layers * int(words[1]) + head) / rate / 1e9
+    sequences, tokens = int(words[1]), int(words[2])
+    reading = size * tokens / program.ask("memory")["giga_a_second"] / 1e9
+    rate = program.ask({"int8": "int8", "f32": "f32"}.get(dtype, "bf16"))["giga_a_second"]
+    return max(reading, 2 * (layers + head) * sequences * tokens / rate / 1e9)
+
+
 class Program:
     """A process that holds a model and answers one line for one."""
 
@@ -144,13 +170,17 @@ def main():
     found = []
     jobs = [("prompt of 256", "prompt 256", 256), ("decode 1", f"decode 1 {arguments.decode}", arguments.decode),
             ("decode 32", f"decode 32 {arguments.decode}", 32 * arguments.decode)]
+    ceilings = Program([arguments.network, "--bench", "--ceilings", "--threads", "2"])
     for what, line, tokens in jobs:
         work = {name: (lambda program=program: program.ask(line)["seconds"]) for name, program in programs.items()}
+        for dtype in filter(None, arguments.ours.split(",")):
+            work[f"ceiling {dtype}"] = lambda dtype=dtype, line=line: ceiling_of(ceilings, arguments.model, dtype, line)
         seconds = turns.turns(work, arguments.rounds)
         for ours in (name for name in programs if name.startswith("medharness")):
-            theirs = {name: times for name, times in seconds.items() if name == ours or not name.startswith("medharness")}
+            own = {ours, f"ceiling {ours.split()[1]}"}
+            theirs = {name: times for name, times in seconds.items() if name in own or name.split()[0] not in ("medharness", "ceiling")}
             found += [{**row, "ours": ours} for row in turns.rows(what, tokens, "tokens/s", theirs, ours)]
-    for program in programs.values():
+    for program in [*programs.values(), ceilings]:
         program.end()
     turns.write(arguments.out, f"infer {arguments.model.name}", turns.versions("torch", "transformers"), found, before)
 
