@@ -97,10 +97,8 @@ fn product(
     let left = Left::pack(&tile, rows, 1, depth.div_ceil(WORDS), |row, _, step, line| {
         left(row, step, line)
     });
-    let mut out = vec![0.0; rows * columns];
     let right = Right { pairs: &[], words: 0, step_words: 0, convert: Some(right) };
-    multiply(&tile, &left, &right, columns, &mut out, zeros, copy);
-    out
+    multiply(&tile, &left, &right, columns, zeros, copy)
 }
 
 /// Lines of a left operand that lies row by row.

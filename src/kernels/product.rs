@@ -132,7 +132,6 @@ impl Weight<'_> {
     /// Returns `x · Wᵀ`: `x: [t, inputs]`, result `[t, outputs]`.
     pub(super) fn multiply(&self, x: &[f32], precision: Precision) -> Vec<f32> {
         let rows = rows_of(x.len(), self.inputs);
-        let mut out = vec![0.0; rows * self.outputs];
         let mut plan = Plan::new(precision, self.format);
         let are_codes = plan.sets_scales_apart(self.format);
         let steps = plan.steps(self.inputs);
@@ -172,28 +171,18 @@ impl Weight<'_> {
             step_words: plan.step() / self.format.per_word(),
             convert: if is_own { None } else { Some(&convert) },
         };
-        multiply(
-            &plan.tile,
-            &left,
-            &right,
-            self.outputs,
-            &mut out,
-            zeros,
-            |row, panel, sums, out| {
-                copy(row, panel, sums, out);
-                if are_codes {
-                    let scales = &self.scales[panel * LANES..];
-                    out.iter_mut().zip(scales).for_each(|(out, scale)| *out *= scale);
-                }
-            },
-        );
-        out
+        multiply(&plan.tile, &left, &right, self.outputs, zeros, |row, panel, sums, out| {
+            copy(row, panel, sums, out);
+            if are_codes {
+                let scales = &self.scales[panel * LANES..];
+                out.iter_mut().zip(scales).for_each(|(out, scale)| *out *= scale);
+            }
+        })
     }
 
     /// Returns `g · W`: `g: [t, outputs]`, result `[t, inputs]`.
     pub(super) fn multiply_transposed(&self, g: &[f32], precision: Precision) -> Vec<f32> {
         let columns = rows_of(g.len(), self.outputs);
-        let mut out = vec![0.0; columns * self.inputs];
         let plan = Plan::new(precision, self.format);
         let (parts, steps) = (plan.parts, plan.steps(self.outputs));
         let shape = Shape { rows: self.inputs, steps, columns, parts };
@@ -203,15 +192,9 @@ impl Weight<'_> {
             plan.line(row, scales, part, step, line);
         });
         let transpose = Kernels::get().transpose;
-        multiply_transposed(
-            &plan.tile,
-            shape,
-            &right,
-            &mut out,
-            transpose,
-            |inputs, steps, runs, lines| self.fill(plan, inputs, steps, runs, lines),
-        );
-        out
+        multiply_transposed(&plan.tile, shape, &right, transpose, |inputs, steps, runs, lines| {
+            self.fill(plan, inputs, steps, runs, lines)
+        })
     }
 
     /// Writes some inputs as rows of a left operand whose steps go over the outputs,

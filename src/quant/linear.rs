@@ -249,11 +249,10 @@ impl Int8Linear {
 
     /// One column of the dequantised weight, `[outputs]`, in the layer's format.
     fn column(&self, column: usize) -> Vec<f32> {
-        let scales = self.weight.scales().iter().enumerate();
-        let weight = |(output, scale): (usize, &f32)| {
-            let code = f32::from(self.weight.packed().code(output, column));
-            self.dtype.round(code * scale * RECIPROCAL_127)
-        };
-        scales.map(weight).collect()
+        let codes = self.weight.packed().column(column);
+        let weights = codes.into_iter().zip(self.weight.scales());
+        weights
+            .map(|(code, scale)| self.dtype.round(f32::from(code) * scale * RECIPROCAL_127))
+            .collect()
     }
 }

@@ -121,6 +121,20 @@ impl PackedInt8 {
         word.to_le_bytes()[input % GROUP].cast_signed()
     }
 
+    /// Returns the codes of one input, `[outputs]`.
+    ///
+    /// # Panics
+    ///
+    /// If `input` lies outside the weight.
+    pub fn column(&self, input: usize) -> Vec<i8> {
+        assert!(input < self.inputs, "column {input} lies outside");
+        let panels =
+            (0..self.outputs.div_ceil(LANES)).map(|panel| &self.panel(panel)[input / GROUP]);
+        let words = panels.flat_map(|pair| pair.iter().flat_map(|line| line.0));
+        let codes = words.map(|word| word.to_le_bytes()[input % GROUP].cast_signed());
+        codes.take(self.outputs).collect()
+    }
+
     /// Returns the codes row-major, `[outputs, inputs]`, as they were packed.
     pub fn unpack(&self) -> Vec<i8> {
         let mut codes = vec![0; self.outputs * self.inputs];

@@ -50,8 +50,7 @@ impl Kernels {
     /// If the length of `x` is not a multiple of the weight's inputs.
     pub fn int8_product(&self, x: &[i8], weight: &PackedInt8) -> Sums {
         let outputs = weight.outputs();
-        let mut data = vec![0; rows_of(x.len(), weight.inputs()) * outputs];
-        self.product(x, weight, &mut data, |_, _, sums, out| {
+        let data = self.product(x, weight, |_, _, sums, out| {
             let words = sums.iter().flat_map(|line| line.0);
             out.iter_mut().zip(words).for_each(|(out, word)| *out = word.cast_signed());
         });
@@ -77,8 +76,7 @@ impl Kernels {
         let rows = rows_of(x.len(), weight.inputs());
         assert_eq!(row_scales.len(), rows, "one scale a row");
         assert_eq!(scales.len(), weight.outputs(), "one scale an output");
-        let mut out = vec![0.0; rows * weight.outputs()];
-        self.product(x, weight, &mut out, |row, panel, sums, out| {
+        self.product(x, weight, |row, panel, sums, out| {
             let scales = &scales[panel * LANES..][..out.len()];
             if let (Some(scales), Some(out)) = (scales.as_array(), out.as_mut_array()) {
                 (self.dequantize_lanes)(sums, row_scales[row], scales, constant, out);
@@ -88,18 +86,16 @@ impl Kernels {
             let words = sums.iter().flat_map(|line| line.0);
             signed.iter_mut().zip(words).for_each(|(signed, word)| *signed = word.cast_signed());
             (self.dequantize_row)(&signed[..out.len()], row_scales[row], scales, constant, out);
-        });
-        out
+        })
     }
 
     /// Calls `finish(row, panel, sums, out)` for each 32 sums, i32.
-    fn product<T: Send>(
+    fn product<T: Copy + Default + Send>(
         &self,
         x: &[i8],
         weight: &PackedInt8,
-        out: &mut [T],
         finish: impl Fn(usize, usize, &Pair, &mut [T]) + Sync + Send,
-    ) {
+    ) -> Vec<T> {
         let (inputs, outputs) = (weight.inputs(), weight.outputs());
         let (rows, steps) = (rows_of(x.len(), inputs), inputs.div_ceil(STEP));
         let left = Left::pack(&self.tile, rows, 1, steps, |row, _, step, line| {
@@ -111,15 +107,9 @@ impl Kernels {
             0 => Pair::default(),
             _ => weight.corrections(panel),
         };
-        multiply(
-            &self.tile,
-            &left,
-            &weight.packed(),
-            outputs,
-            out,
-            start,
-            |row, panel, sums, out| finish(row, panel, &sums[0], out),
-        );
+        multiply(&self.tile, &left, &weight.packed(), outputs, start, |row, panel, sums, out| {
+            finish(row, panel, &sums[0], out)
+        })
     }
 
     /// Writes `sums * (row_scales * scales) * constant`, in that grouping, to `out: [t, outputs]`.

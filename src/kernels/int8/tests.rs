@@ -89,6 +89,10 @@ fn codes_are_where_they_were() {
     for (at, &code) in codes.iter().enumerate() {
         assert_eq!(weight.code(at / 13, at % 13), code);
     }
+    for column in 0..13 {
+        let want: Vec<i8> = codes.iter().skip(column).step_by(13).copied().collect();
+        assert_eq!(weight.column(column), want);
+    }
 }
 
 proptest! {
