@@ -189,6 +189,7 @@ def main():
     parser.add_argument("--tokenizer", required=True, help="a tokenizer of 32,000 tokens")
     parser.add_argument("--model", help="a checkpoint of `medharness synth`, in place of a new one")
     parser.add_argument("--rows", default="full,LoRA f32,LoRA bf16,LoRA + 8-bit", help="names of rows")
+    parser.add_argument("--no-recomputation", action="store_true", help="leave out the rows that compute activations again")
     parser.add_argument("--name", help="of the record; the shape's where it is not said")
     parser.add_argument("--no-peer", action="store_true")
     parser.add_argument("--steps", type=int, default=5)
@@ -207,7 +208,7 @@ def main():
         data.write_text(json.dumps([{"instruction": "Repeat.", "input": "", "output": text}] * (arguments.steps + 1)))
         ids.write_text(json.dumps(list(range(3, 3 + TOKENS))))
         for row in ROWS:
-            if row[0] in arguments.rows.split(","):
+            if row[0] in arguments.rows.split(",") and not (row[4] and arguments.no_recomputation):
                 found += measure(arguments, model, data, ids, row)
     turns.write(arguments.out, f"train {arguments.name or arguments.shape}", turns.versions("torch", "transformers", "peft", "bitsandbytes"),
                 found, before)

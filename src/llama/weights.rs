@@ -115,7 +115,8 @@ pub(super) fn check_finite(
     let limit = overflow(weight_type);
     let is_wrong = |value: &f32| value.is_nan() || value.abs() >= limit;
     // Whole pieces first, on all threads and without a branch a value.
-    let is_fine = |piece: &[f32]| !piece.iter().fold(false, |wrong, value| wrong | is_wrong(value));
+    let is_fine =
+        |piece: &[f32]| piece.iter().fold(true, |fine, value| fine & (value.abs() < limit));
     if values.par_chunks(1 << 14).all(is_fine) {
         return Ok(());
     }
