@@ -82,7 +82,8 @@ fn ceilings() -> Result<(), Failure> {
     println!("{}", json!({ "loaded": true }));
     for line in std::io::stdin().lock().lines() {
         let line = line?;
-        let kinds = Ceiling::ALL.into_iter().filter(|kind| kind.name().starts_with(line.trim()));
+        let is_asked = |kind: &Ceiling| kind.name().split(' ').next() == Some(line.trim());
+        let kinds = Ceiling::ALL.into_iter().filter(is_asked);
         let kinds: Vec<Ceiling> = kinds.collect();
         if kinds.is_empty() {
             return Err(format!("not understood: {line}").into());

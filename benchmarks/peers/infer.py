@@ -7,7 +7,8 @@ Each program is a process that holds the model and obeys: transformers in bf16 a
 and llama.cpp through llama-cpp-python, which lives in an environment of its own (PYTHON). Token ids are the
 same for all; 2 threads. In each round the machine's own peak takes its turn too, as the time in which it would do
 the job: what the layers multiply (attention left out) at the rate of its int8, bf16 or f32 multiply-adds, or the
-bytes of the weights at the rate at which memory is read. "Ours over" a ceiling is the share of it. The answer of a prompt is compared where the weights are: ours in f32 and transformers'.
+bytes of the weights at the rate at which memory is read; `bf16` multiplies in f32 where there are no matrix units
+and has none. "Ours over" a ceiling is the share of it. The answer of a prompt is compared where the weights are: ours in f32 and transformers'.
 (torch 2.13.0, transformers 5.23.0, llama-cpp-python 0.3.36)
 """
 
@@ -117,6 +118,11 @@ def ceiling_of(program, model, dtype, job):
     return max(reading, 2 * (layers + head) * sequences * tokens / rate / 1e9)
 
 
+def has_ceiling(program, dtype):
+    """Whether the machine has the instructions of a format, and the format uses them."""
+    return dtype != "bf16" and program.ask({"int8": "int8", "f32": "f32"}.get(dtype, "bf16"))["giga_a_second"] > 0
+
+
 class Program:
     """A process that holds a model and answers one line for one."""
 
@@ -173,7 +179,7 @@ def main():
     ceilings = Program([arguments.network, "--bench", "--ceilings", "--threads", "2"])
     for what, line, tokens in jobs:
         work = {name: (lambda program=program: program.ask(line)["seconds"]) for name, program in programs.items()}
-        for dtype in filter(None, arguments.ours.split(",")):
+        for dtype in (dtype for dtype in arguments.ours.split(",") if dtype and has_ceiling(ceilings, dtype)):
             work[f"ceiling {dtype}"] = lambda dtype=dtype, line=line: ceiling_of(ceilings, arguments.model, dtype, line)
         seconds = turns.turns(work, arguments.rounds)
         for ours in (name for name in programs if name.startswith("medharness")):

@@ -367,7 +367,7 @@ struct Columns<'a, T> {
     values: PhantomData<&'a mut [MaybeUninit<T>]>,
 }
 
-// SAFETY: it stands for an exclusive slice of `T`, which may go to and be used by other threads;
+// SAFETY: it stands for an exclusive slice of memory for `T`, which may go to and be used by other threads;
 // that no element is used by two at once is the promise of `slice`'s callers.
 unsafe impl<T: Send> Sync for Columns<'_, T> {}
 

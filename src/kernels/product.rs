@@ -1,7 +1,7 @@
 //! Products of f32 activations with a frozen weight in any format, and with its transpose.
 //!
 //! The format of the weight in memory and the precision of the operands are independent: blocks
-//! of the weight are converted on the way, in the first-level cache.
+//! of the weight are converted on the way, in the first-level cache or in registers.
 
 use std::ops::Range;
 

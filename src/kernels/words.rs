@@ -63,7 +63,7 @@ pub(super) struct Block<'a> {
     pub(super) tile_lines: usize,
     /// Rows of each tile, one of the kernel's heights.
     pub(super) height: usize,
-    /// `[step * 16]`.
+    /// `[step * 16]`; `[step * 8]` where the kernel spreads bf16.
     pub(super) b: &'a [Pair],
     /// What is needed next: a part of it is fetched into the cache with each step.
     pub(super) ahead: &'a [Pair],
@@ -79,7 +79,7 @@ pub(super) type Tile = fn(Block<'_>);
 pub(super) struct TileKernel {
     /// Tallest first, down to 1.
     pub(super) heights: &'static [usize],
-    /// Steps of a block of the right operand, 2 KiB each, that stays in the first-level cache.
+    /// Steps of a block of the right operand, 2 KiB each (1 KiB in bf16 that is spread), that stays in the first-level cache.
     pub(super) block_steps: usize,
     /// The kernel.
     pub(super) run: Tile,

@@ -413,7 +413,7 @@ impl Llama {
 /// 4 KiB.
 ///
 /// glibc gives freed blocks back to the system until it has seen a larger one freed, up to
-/// 32 MiB; elsewhere this changes nothing. None of its pages is touched.
+/// 32 MiB; elsewhere this changes nothing. Nothing is written to it.
 fn keep_freed_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity((32 << 20) - (64 << 10))));
 }

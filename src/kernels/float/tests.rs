@@ -63,7 +63,12 @@ fn tiles_that_spread_bf16_have_the_bits_of_those_in_f32() {
         let Some(tile) = kernels.spread_tile else { continue };
         for &height in tile.heights {
             for steps in [0, 1, 2, 9] {
-                let words = pairs(2, steps * WORDS / 2);
+                // Both halves of a word count alike in the sums.
+                let mut words = pairs(2, steps * WORDS / 2);
+                let odd = pairs(5, words.len());
+                let odd = odd.as_flattened().iter().flat_map(|line| line.0);
+                let even = words.as_flattened_mut().iter_mut().flat_map(|line| &mut line.0);
+                even.zip(odd).for_each(|(word, odd)| *word = *word >> 16 | odd & 0xffff_0000);
                 let mut floats = vec![Pair::default(); steps * WORDS];
                 (kernels.spread_bf16)(&words, &mut floats);
                 for tiles in [1, 3] {
@@ -130,6 +135,30 @@ fn special_values_pass_through_every_set() {
                     assert!(same, "{} {special}: {got} {want}", kernels.name);
                 }
             }
+        }
+    }
+}
+
+/// A word's halves are two rows; each row holds the 32 columns, two a word.
+#[test]
+fn bf16_words_are_split_into_their_rows() {
+    let row = |at: u32, column: u32| (at << 8 | column) & 0xffff;
+    let word = |at: u32, column: u32| row(2 * at, column) | row(2 * at + 1, column) << 16;
+    let columns = |from: u32| -> Vec<u32> { (from..from + 16).collect() };
+    let line = |at: u32, from: u32| {
+        let words: Vec<u32> = columns(from).into_iter().map(|column| word(at, column)).collect();
+        Line(words.try_into().expect("16 words"))
+    };
+    let words: Vec<Pair> = (0..3).map(|at| [line(at, 0), line(at, 16)]).collect();
+    for kernels in Kernels::available() {
+        let mut out = [Line::default(); 6];
+        (kernels.split_bf16)(&words, &mut out);
+        for (at, line) in (0..).zip(out) {
+            let want: Vec<u32> = columns(0)
+                .into_iter()
+                .map(|pair| row(at, 2 * pair) | row(at, 2 * pair + 1) << 16)
+                .collect();
+            assert_eq!(line.0.to_vec(), want, "{} row {at}", kernels.name);
         }
     }
 }

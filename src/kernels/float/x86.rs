@@ -42,7 +42,7 @@ pub(super) fn kernels() -> Vec<Kernels> {
                 narrow_line: |floats, out| unsafe { avx512::narrow_line(floats, out) },
                 // SAFETY: BW was detected.
                 split_bf16: |words, out| unsafe { avx512::split_bf16(words, out) },
-                // SAFETY: as above.
+                // SAFETY: AVX-512 was detected.
                 halve_int8: |words, out| unsafe { avx512::halve_int8(words, out) },
                 ..base
             };
